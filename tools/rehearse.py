@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+"""Rehearse an environment: its inventory on containers of this machine, the same site.yml, real work submitted to it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT / "molecule" / "shared"
+sys.path.insert(0, str(SHARED))
+
+import test_hosts  # noqa: E402
+
+RECAP = re.compile(r"^(?P<host>\S+)\s+: ok=\d+\s+changed=(?P<changed>\d+)", re.MULTILINE)
+ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def give_up(message: str) -> NoReturn:
+    """End with one message on standard error."""
+    sys.exit(f"celeriac: {message}")
+
+
+def environments() -> list[str]:
+    """The environments that have an inventory, references included (``reference/<system>``)."""
+    found = sorted((ROOT / "inventories").glob("**/hosts.yml"))
+    return [str(path.parent.relative_to(ROOT / "inventories")) for path in found]
+
+
+class Rehearsal:
+    """One environment, its inventory directory under .rehearsal/ and its containers."""
+
+    def __init__(self, environment: str) -> None:
+        if environment not in environments():
+            give_up(f"ENV is {environment!r}: use one of {', '.join(environments())}.")
+        self.environment = environment
+        self.source = ROOT / "inventories" / environment
+        self.directory = ROOT / ".rehearsal" / environment
+        self.prefix = test_hosts.prefix(self.directory)
+        self.state = test_hosts.state(self.prefix)
+
+    def link(self) -> None:
+        """Make the inventory directory anew: the environment's own files, and ours that swap the connection."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+        self.directory.mkdir(parents=True)
+        for path in self.source.iterdir():
+            (self.directory / path.name).symlink_to(path)
+        (self.directory / "zz_test_hosts.py").symlink_to(SHARED / "test_hosts.py")
+        if not (self.source / "group_vars" / "all" / "vault.yml").exists():
+            (self.directory / "zz_secrets.yml").symlink_to(SHARED / "secrets.yml")
+
+    def playbook(self, playbook: str, *, quiet: bool = False) -> str:
+        """Run a playbook on the rehearsal's hosts; its output, which is also shown unless ``quiet``."""
+        command = ["ansible-playbook", "-i", str(self.directory.relative_to(ROOT)), playbook]
+        environ = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+        if sys.stdout.isatty():
+            environ["ANSIBLE_FORCE_COLOR"] = "1"
+        lines = []
+        with subprocess.Popen(
+            command, cwd=ROOT, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                lines.append(line)
+                if not quiet:
+                    print(line, end="", flush=True)
+        output = "".join(lines)
+        if process.returncode:
+            if quiet:
+                print(output, end="")
+            give_up(
+                f"'{' '.join(command)}' failed, the reason stands above. The hosts are still there: 'make down' ends them."
+            )
+        return output
+
+    def inventory(self) -> dict[str, Any]:
+        """Groups and, untemplated, every host's variables."""
+        command = ["ansible-inventory", "-i", str(self.directory), "--list"]
+        listed = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
+        if listed.returncode:
+            give_up(f"inventories/{self.environment} can't be read:\n{listed.stderr}")
+        return dict(json.loads(listed.stdout))
+
+    def run(self, host: str, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command on a test host."""
+        return subprocess.run(["docker", "exec", f"{self.prefix}-{host}", *command], text=True, capture_output=True)
+
+
+def up(rehearsal: Rehearsal) -> None:
+    """Start the hosts, apply site.yml, submit work, and say what is there."""
+    rehearsal.link()
+    print(f"Starting the hosts of inventories/{rehearsal.environment} ...", flush=True)
+    rehearsal.playbook("molecule/shared/create.yml", quiet=True)
+    output = ESCAPES.sub("", rehearsal.playbook("site.yml"))
+    changes = {match["host"]: int(match["changed"]) for match in RECAP.finditer(output)}
+    print("\n".join(["", *summary(rehearsal, changes)]))
+
+
+def summary(rehearsal: Rehearsal, changes: dict[str, int]) -> Iterator[str]:
+    """The lines that ``make up`` ends with."""
+    inventory = rehearsal.inventory()
+    hosts = inventory["_meta"]["hostvars"]
+    worker = inventory["workers"]["hosts"][0]
+    variables = hosts[worker]
+    app = variables["app_name"]
+
+    yield f"{rehearsal.environment}: " + (
+        f"site.yml changed {sum(changes.values())} things on {sum(map(bool, changes.values()))} of {len(changes)} hosts."
+        if any(changes.values())
+        else "nothing to change, site.yml found every host as it should be."
+    )
+    yield ""
+    nodes = 0
+    for host in sorted(hosts):
+        yield f"  {host}"
+        for unit in json.loads(
+            rehearsal.run(host, "systemctl", "list-units", "--output=json", f"{app}-*", "redis-server@*").stdout
+        ):
+            nodes += "-worker@" in unit["unit"]
+            yield f"    {unit['unit']:<45} {unit['active']} ({unit['sub']})"
+    answered = answers(rehearsal, worker, app, variables["celery_app"])
+    yield ""
+    yield f"  {'queue':<20} consumed by"
+    for queue in sorted({queue for queues in answered.values() for queue in queues}):
+        yield f"  {queue:<20} {', '.join(sorted(node for node, queues in answered.items() if queue in queues))}"
+    yield ""
+    yield f"  nodes that answered: {len(answered)} of {nodes}"
+    work = rehearsal.run(worker, f"{app}-run", *variables["rehearsal_command"])
+    yield from (f"  {line}" for line in work.stdout.splitlines())
+    if work.returncode or len(answered) != nodes:
+        print(work.stderr, end="", file=sys.stderr)
+        give_up("the hosts are up, but the work submitted to them wasn't done.")
+    yield ""
+    yield "Next:"
+    env = "" if rehearsal.environment == "development" else f" ENV={rehearsal.environment}"
+    for command, does in (
+        (f"make verify{env}", "run the test suite on it"),
+        (
+            f". .venv/bin/activate && ansible-playbook -i {rehearsal.directory.relative_to(ROOT)} site.yml",
+            "apply a change",
+        ),
+        (f"docker exec -it {rehearsal.prefix}-{worker} bash", "look around on a host"),
+        (
+            f"docker exec {rehearsal.prefix}-{worker} {app}-run celery -A {variables['celery_app']} status",
+            "ask the nodes",
+        ),
+        (f"make down{env}", "remove it"),
+    ):
+        yield f"  {command}\n      {does}"
+
+
+def answers(rehearsal: Rehearsal, worker: str, app: str, celery_app: str) -> dict[str, list[str]]:
+    """Node -> the queues that it consumes, of every node that answers."""
+    asked = rehearsal.run(worker, f"{app}-run", "celery", "-A", celery_app, "inspect", "active_queues", "--json")
+    if asked.returncode:
+        give_up(f"no node answered: {asked.stderr.strip() or asked.stdout.strip()}")
+    return {node: [queue["name"] for queue in queues] for node, queues in json.loads(asked.stdout).items()}
+
+
+def verify(rehearsal: Rehearsal) -> None:
+    """Run the integration tests that harm nothing on what is up."""
+    if not rehearsal.directory.exists():
+        give_up(f"{rehearsal.environment} isn't up: run 'make up ENV={rehearsal.environment}' first.")
+    command = [
+        *("pytest", "tests/integration", "-m", "not destructive"),
+        f"--ansible-inventory={rehearsal.directory.relative_to(ROOT)}",
+    ]
+    sys.exit(subprocess.run(command, cwd=ROOT).returncode)
+
+
+def down(rehearsal: Rehearsal) -> None:
+    """Remove the hosts, their network, and the secrets that were made for them."""
+    if not rehearsal.directory.exists():
+        rehearsal.link()
+    rehearsal.playbook("molecule/shared/destroy.yml", quiet=True)
+    shutil.rmtree(rehearsal.directory)
+    shutil.rmtree(rehearsal.state, ignore_errors=True)
+    print(f"{rehearsal.environment} is down.")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("action", choices=["up", "verify", "down"])
+    parser.add_argument("environment", metavar="ENV", help=f"one of {', '.join(environments())}")
+    arguments = parser.parse_args()
+    actions = {"up": up, "verify": verify, "down": down}
+    actions[arguments.action](Rehearsal(arguments.environment))
+
+
+if __name__ == "__main__":
+    main()
