@@ -1,0 +1,1 @@
+"""Configuration, task base class and the few Redis records of the application."""

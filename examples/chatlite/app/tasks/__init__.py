@@ -1,0 +1,1 @@
+"""The tasks, one module per queue; `misc` has no route and uses the default queue."""
