@@ -1,0 +1,176 @@
+"""What the integration tests have in common. They run against any inventory: pytest --ansible-inventory=DIRECTORY."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.inventory.manager import InventoryManager
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import init_plugin_loader
+from ansible.template import Templar, trust_as_template
+from ansible.vars.manager import VariableManager
+from testinfra.host import Host
+
+ROOT = Path(__file__).resolve().parents[2]
+RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
+
+init_plugin_loader([])
+
+
+class Variables(Mapping[str, Any]):
+    """A host's inventory variables, templated as they are read."""
+
+    def __init__(self, manager: VariableManager, host: Any) -> None:
+        self._all = manager.get_vars(host=host)
+        self._templar = Templar(loader=manager._loader, variables=self._all)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._templar.template(self._all[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def evaluate(self, expression: str) -> Any:
+        """The value of a Jinja expression, filters of the project included."""
+        return self._templar.evaluate_expression(trust_as_template(expression))
+
+
+class Inventory:
+    """The inventory under test."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        loader = DataLoader()
+        self._manager = InventoryManager(loader, sources=[path])
+        self._variables = VariableManager(loader, self._manager)
+
+    def group(self, name: str) -> list[str]:
+        return [host.name for host in self._manager.get_hosts(name)]
+
+    def __getitem__(self, host: str) -> Variables:
+        return Variables(self._variables, self._manager.get_host(host))
+
+
+@pytest.fixture(scope="session")
+def inventory(request: pytest.FixtureRequest) -> Inventory:
+    """The inventory that the tests run against."""
+    return Inventory(os.path.abspath(request.config.getoption("--ansible-inventory")))
+
+
+@pytest.fixture
+def variables(host: Host, inventory: Inventory) -> Variables:
+    """The variables of the host under test."""
+    return inventory[host.backend.host]
+
+
+@pytest.fixture
+def app(variables: Variables) -> str:
+    """The application's name."""
+    return str(variables["app_name"])
+
+
+@pytest.fixture
+def app_run(host: Host, app: str) -> Callable[..., str]:
+    """Run a command of the application's virtualenv in its environment; its standard output."""
+
+    def run(*command: str) -> str:
+        return str(host.check_output(shlex.join([f"{app}-run", *command])))
+
+    return run
+
+
+@pytest.fixture
+def in_app(app_run: Callable[..., str]) -> Callable[[str], Any]:
+    """Run Python in the application; what it leaves in ``result``."""
+
+    def run(code: str) -> Any:
+        script = f"import json\nfrom app.core.celery_config import app\n{code}\nprint(json.dumps(result))"
+        return json.loads(app_run("python", "-c", script).splitlines()[-1])
+
+    return run
+
+
+@pytest.fixture
+def redis_cli(host: Host, variables: Variables) -> Callable[..., str]:
+    """Run redis-cli on the host as the user ``admin``; what the server answers."""
+
+    def run(*command: str, user: str = "admin", instance: int = 0) -> str:
+        port = variables["redis_instances"][instance]["port"]
+        password = next(u["password"] for u in variables["redis_users"] if u["name"] == user)
+        call = ["redis-cli", "--no-auth-warning", "-p", str(port), "--user", user, *command]
+        return str(host.run(f"REDISCLI_AUTH={shlex.quote(password)} {shlex.join(call)}").stdout.strip())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def wait_for() -> Callable[..., Any]:
+    """Wait until a condition holds; what it returned then."""
+
+    def wait(condition: Callable[[], Any], *, timeout: float = 30, what: str = "") -> Any:
+        deadline = time.monotonic() + timeout
+        while True:
+            if result := condition():
+                return result
+            if time.monotonic() > deadline:
+                pytest.fail(f"{what or condition} did not come about within {timeout} seconds")
+            time.sleep(0.2)  # between two looks at the condition
+
+    return wait
+
+
+class Run:
+    """A finished ansible-playbook: its output, and the recap's counters by host."""
+
+    def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
+        self.returncode, self.output = done.returncode, done.stdout
+        self.recap = {
+            host: dict(zip(("ok", "changed", "unreachable", "failed"), map(int, counters), strict=True))
+            for host, *counters in RECAP.findall(self.output)
+        }
+
+    @property
+    def changed(self) -> dict[str, int]:
+        return {host: counters["changed"] for host, counters in self.recap.items()}
+
+
+@pytest.fixture(scope="session")
+def playbook(inventory: Inventory) -> Callable[..., Run]:
+    """Run ansible-playbook on the inventory under test."""
+
+    def run(name: str, *arguments: str, **extra_variables: Any) -> Run:
+        command = ["ansible-playbook", "-i", inventory.path, str(ROOT / name), *arguments]
+        if extra_variables:
+            command += ["--extra-vars", json.dumps(extra_variables)]
+        environ = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+        environ.pop("ANSIBLE_FORCE_COLOR", None)
+        return Run(
+            subprocess.run(
+                command, cwd=ROOT, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+            )
+        )
+
+    return run
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    """Attach the journal of the project's units to the report of a failed test."""
+    report = yield
+    host = getattr(item, "funcargs", {}).get("host")
+    if report.failed and report.when == "call" and host is not None:
+        journal = host.run("journalctl --no-pager --output=short-iso --lines=60 --unit='*-worker@*' --unit='*-beat*' --unit='redis*'")
+        report.sections.append((f"journal of {host.backend.host}", journal.stdout))
+    return report
