@@ -34,6 +34,12 @@ def answers(in_app: Callable[[str], Any], hostname: str) -> Callable[[], dict[st
 
 
 @pytest.fixture
+def converge(host: Host, playbook: Callable[..., Any]) -> Callable[..., Any]:
+    """Run the celery role on this host alone."""
+    return lambda **variables: playbook("playbooks/workers.yml", f"--limit={host.backend.host}", "--tags=celery", **variables)
+
+
+@pytest.fixture
 def hostname(host: Host) -> str:
     return str(host.check_output("hostname"))
 
@@ -181,14 +187,13 @@ def test_rotation_loses_no_line(host: Host, app: str, in_app: Callable, wait_for
 
 @pytest.mark.destructive
 def test_a_node_that_left_the_inventory_is_gone(
-    host: Host, app: str, playbook: Callable, variables, unit: Callable, nodes: list[dict]
+    host: Host, app: str, converge: Callable, variables, unit: Callable, nodes: list[dict]
 ) -> None:
-    limit = f"--limit={host.backend.host}"
     extra = [*variables["celery_nodes"], {"name": "passing", "queues": ["default"], "concurrency": 1}]
-    there = playbook("molecule/celery/converge.yml", limit, celery_nodes=extra)
+    there = converge(celery_nodes=extra)
     assert there.returncode == 0, there.output
     assert host.service(unit("passing")).is_running
-    gone = playbook("molecule/celery/converge.yml", limit)
+    gone = converge()
     assert gone.returncode == 0, gone.output
     assert not host.service(unit("passing")).is_running
     assert host.check_output("systemctl show --value --property=UnitFileState %s", unit("passing")) == "disabled"
@@ -199,26 +204,25 @@ def test_a_node_that_left_the_inventory_is_gone(
 
 
 @pytest.mark.destructive
-def test_only_what_changed_is_restarted(host: Host, playbook: Callable, variables, unit: Callable, show: Callable) -> None:
+def test_only_what_changed_is_restarted(host: Host, converge: Callable, variables, unit: Callable, show: Callable) -> None:
     names = [node["name"] for node in variables.evaluate(f"celery_nodes | celery_host_nodes('{host.backend.host}')")]
     before = {name: show(unit(name), "MainPID") for name in names}
     changed = [dict(node) for node in variables["celery_nodes"]]
     changed[0]["concurrency"] = 3
-    limit = f"--limit={host.backend.host}"
-    run = playbook("molecule/celery/converge.yml", limit, celery_nodes=changed)
+    run = converge(celery_nodes=changed)
     assert run.returncode == 0, run.output
     after = {name: show(unit(name), "MainPID") for name in names}
     assert {name for name in names if before[name] != after[name]} == {names[0]}
-    assert playbook("molecule/celery/converge.yml", limit).returncode == 0
+    assert converge().returncode == 0
 
 
 @pytest.mark.destructive
-def test_a_restart_that_was_interrupted_is_made_up_for(host: Host, app: str, playbook: Callable, unit: Callable, show: Callable, nodes: list[dict]) -> None:
+def test_a_restart_that_was_interrupted_is_made_up_for(host: Host, app: str, converge: Callable, unit: Callable, show: Callable, nodes: list[dict]) -> None:
     """A run that wrote files and died before the restart leaves nothing that the next run doesn't see."""
     node = unit(nodes[0]["name"])
     before = show(node, "MainPID")
     host.check_output("touch /etc/systemd/system/%s.d/node.conf", node)
-    run = playbook("molecule/celery/converge.yml", f"--limit={host.backend.host}")
+    run = converge()
     assert run.returncode == 0, run.output
     assert show(node, "MainPID") != before
 
@@ -232,13 +236,12 @@ def test_a_restart_that_was_interrupted_is_made_up_for(host: Host, app: str, pla
     ],
 )
 def test_a_node_that_does_not_come_up_fails_the_play_with_its_log(
-    host: Host, playbook: Callable, change: dict, said: str
+    converge: Callable, change: dict, said: str
 ) -> None:
-    limit = f"--limit={host.backend.host}"
-    broken = playbook("molecule/celery/converge.yml", limit, celery_ready_timeout=5, **change)
+    broken = converge(celery_ready_timeout=5, **change)
     assert broken.returncode != 0
     assert said in broken.output
-    mended = playbook("molecule/celery/converge.yml", limit)
+    mended = converge()
     assert mended.returncode == 0, mended.output
 
 
@@ -247,7 +250,7 @@ def test_everything_is_back_after_a_restart_of_the_host(host: Host, app: str, no
     booted = host.check_output("systemctl show --value --property=UserspaceTimestampMonotonic")
     container = host.backend.get_variables()["ansible_host"]
     local = host.get_host("local://")
-    local.check_output("docker restart --timeout 60 %s", container)
+    local.check_output("docker restart -t 60 %s", container)
     wait_for(lambda: host.run("systemctl is-system-running --wait").stdout.strip() == "running", timeout=60, what="boot")
     assert host.check_output("systemctl show --value --property=UserspaceTimestampMonotonic") != booted
     wait_for(lambda: set(answers()) == {node["name"] for node in nodes}, timeout=60, what="all nodes' answers")

@@ -1,0 +1,163 @@
+"""A whole environment: the work it does, what it refuses, and where its secrets are not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from testinfra.host import Host
+
+ROOT = Path(__file__).resolve().parents[3]
+
+# one host asks for the whole environment
+testinfra_hosts = ["ansible://beat"]
+
+
+@pytest.fixture(scope="session")
+def expected() -> dict[str, Any]:
+    """What there is to find on the test site, read off its files."""
+    command = [sys.executable, "examples/chatlite/testsite/expected.py", "--depth", "2", "--base", "http://testsite/"]
+    return dict(json.loads(subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=True).stdout))
+
+
+@pytest.fixture
+def secrets(variables) -> dict[str, str]:
+    """The environment's secrets by name, each also as it stands in a URL."""
+    plain = {name: str(variables[name]) for name in variables["preflight_secrets"]}
+    return {**plain, **{f"{name} in a URL": quote(secret, safe="") for name, secret in plain.items()}}
+
+
+@pytest.fixture
+def every_host(host: Host, inventory) -> list[Host]:
+    """All hosts of the environment."""
+    return [host.get_host(f"ansible://{name}", ansible_inventory=inventory.path) for name in inventory.group("all")]
+
+
+def test_crawl_finds_what_the_site_holds(app_run: Callable[..., str], expected: dict) -> None:
+    report = json.loads(app_run("python", "-m", "app.smoke", "http://testsite/", "--json"))
+    assert report["ok"]
+    assert report["crawl"]["words_by_url"] == expected["words_by_url"]
+    assert report["crawl"]["words"] == expected["words"]
+
+
+def test_each_queue_reaches_a_node_and_host_meant_for_it(app_run: Callable[..., str], variables, inventory) -> None:
+    report = json.loads(app_run("python", "-m", "app.smoke", "http://testsite/", "--json"))
+    assert set(report["queues"]) == set(variables["celery_routed_queues"])
+    for queue, answered in report["queues"].items():
+        meant = {
+            f"{node['name']}@{host}"
+            for node in variables["celery_nodes"]
+            if queue in node["queues"]
+            for host in node.get("hosts", inventory.group("workers"))
+        }
+        assert answered in meant
+
+
+def test_broker_refuses_a_worker_host_without_a_password(in_app: Callable[[str], Any], variables) -> None:
+    refused = in_app(
+        "import redis\n"
+        f"client = redis.Redis({variables['broker_host']!r}, {variables['broker_instance']['port']}, socket_timeout=5)\n"
+        "try:\n    client.ping()\n    result = 'let in'\n"
+        "except redis.AuthenticationError:\n    result = 'refused'"
+    )
+    assert refused == "refused"
+
+
+def test_no_secret_in_any_process(every_host: list[Host], secrets: dict[str, str]) -> None:
+    for each in every_host:
+        seen = each.check_output("cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n'")
+        assert [name for name, secret in secrets.items() if secret in seen] == [], each
+
+
+def test_no_secret_in_what_systemd_shows(every_host: list[Host], secrets: dict[str, str]) -> None:
+    for each in every_host:
+        seen = each.check_output("systemctl show '*'; systemctl cat '*@*' '*chatlite*' 2>/dev/null || true")
+        assert [name for name, secret in secrets.items() if secret in seen] == [], each
+
+
+def pattern(secret: str) -> str:
+    """A regular expression for ``secret`` that doesn't itself hold it: a search must not find its own command line."""
+    return "".join(f"[{character}]" if index == 0 or not character.isalnum() else character for index, character in enumerate(secret))
+
+
+def test_no_secret_in_journal_or_logs(every_host: list[Host], secrets: dict[str, str]) -> None:
+    for each in every_host:
+        for name, secret in secrets.items():
+            assert each.run("journalctl --no-pager | grep -ac %s", pattern(secret)).stdout == "0\n", (each, name)
+            assert each.run("grep -ral %s /var/log", pattern(secret)).stdout == "", (each, name)
+
+
+def test_no_secret_in_a_file_that_others_can_read(every_host: list[Host], secrets: dict[str, str]) -> None:
+    for each in every_host:
+        for name, secret in secrets.items():
+            found = each.run(
+                "find /etc /home /opt /run /srv /tmp /usr/local /var -xdev -type f -perm /o=r -exec grep -al %s {} +",
+                pattern(secret),
+            )
+            assert found.stdout == "", (each, name)
+
+
+def test_search_for_secrets_finds_one(every_host: list[Host], secrets: dict[str, str], app: str, inventory) -> None:
+    """The environment file holds one, so the searches above could have found it."""
+    found = [
+        name for each in every_host for name, secret in secrets.items()
+        if each.run("grep -ral %s /etc", pattern(secret)).stdout.strip() == f"/etc/{app}/{app}.env"
+    ]
+    assert set(found) >= {"vault_redis_app_password in a URL"}
+    assert len(found) in (len(inventory.group("workers")), 2 * len(inventory.group("workers")))
+
+
+def test_no_secret_in_output_and_diff(playbook: Callable, secrets: dict[str, str], variables) -> None:
+    """Even with -vvv and --diff, and with files to rewrite that hold secrets."""
+    changed = {**variables["app_settings"], "CELERIAC_TEST": "changed"}
+    run = playbook("site.yml", "--check", "--diff", "-vvv", app_settings=changed)
+    assert run.returncode == 0, run.output[-3000:]
+    assert sum(run.changed.values()) > 0
+    assert [name for name, secret in secrets.items() if secret in run.output] == []
+
+
+def test_check_mode_finds_nothing_to_change(playbook: Callable) -> None:
+    run = playbook("site.yml", "--check", "--diff")
+    assert run.returncode == 0, run.output
+    assert set(run.changed.values()) == {0}, run.output
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"celery_nodes": [{"name": "a", "queues": ["default"], "prefech": 1}]}, "unknown key 'prefech'"),
+        ({"celery_routed_queues": ["nobody"]}, "celery_routed_queues has the queue 'nobody', which no node consumes"),
+        ({"vault_redis_app_password": ""}, "vault_redis_app_password has no value"),
+        ({"preflight_distributions": {"Debian": ["99"]}}, "use one of Debian 99"),
+    ],
+)
+def test_what_cannot_be_right_is_refused_before_any_host_is_touched(playbook: Callable, change: dict, said: str) -> None:
+    run = playbook("site.yml", **change)
+    assert run.returncode != 0
+    assert said in " ".join(run.output.split())
+    assert "PLAY [Redis]" not in run.output
+    assert set(run.changed.values()) == {0}
+
+
+@pytest.mark.destructive
+def test_everything_is_back_after_a_restart_of_the_broker_host(
+    host: Host, inventory, app_run: Callable[..., str], wait_for: Callable
+) -> None:
+    broker = inventory.group("redis")[0]
+    local = host.get_host("local://")
+    local.check_output("docker restart -t 60 %s", f"{inventory[broker]['test_host_prefix']}-{broker}")
+    queues = "from app.core.celery_config import app; print(sorted(app.control.inspect(timeout=2).ping() or {}))"
+    nodes = inventory[host.backend.host].evaluate("celery_nodes | celery_host_nodes('%s')" % host.backend.host)
+    mine = [f"{node['name']}@{host.backend.host}" for node in nodes]
+    wait_for(
+        lambda: all(node in host.run(f"{inventory[broker]['app_name']}-run python -c %s", queues).stdout for node in mine),
+        timeout=90,
+        what="all nodes' answers",
+    )
+    assert json.loads(app_run("python", "-m", "app.smoke", "http://testsite/", "--json"))["ok"]

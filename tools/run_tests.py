@@ -1,0 +1,132 @@
+#!/usr/bin/env python3
+"""Run the whole suite: the steps side by side, their output in log files, the end of a failed one's shown.
+
+Two runs at once, of one checkout or of several, don't meet: each has containers, state and temporary directories of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+ROOT = Path(__file__).resolve().parents[1]
+RUN = f"celeriac-test-{os.getpid()}"
+COUNTS = re.compile(r"(\d+) (passed|failed|errors?)\b")
+ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+# Longest first, so that no core idles at the end.
+SCENARIOS = ["celery", "default", "ssh", "redis", "app"]
+TAIL = 120  # lines
+
+
+@dataclass
+class Step:
+    """A command of the suite, its log and what its tests counted."""
+
+    name: str
+    command: list[str]
+    environ: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    returncode: int = -1
+    output: str = ""
+
+    def run(self, logs: Path) -> Step:
+        start = time.monotonic()
+        log = logs / f"{self.name}.log"
+        with log.open("w") as file:
+            environ = {**os.environ, **self.environ}
+            self.returncode = subprocess.run(
+                self.command, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
+            ).returncode
+        self.seconds = time.monotonic() - start
+        self.output = ESCAPES.sub("", log.read_text(errors="replace"))
+        return self
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Tests that passed and failed, over all pytest summaries of the output; a step without tests is one itself."""
+        summaries = [line for line in self.output.splitlines() if re.search(r"=.* in [\d.]+s", line)]
+        found = [(int(number), kind) for line in summaries for number, kind in COUNTS.findall(line)]
+        passed = sum(number for number, kind in found if kind == "passed")
+        failed = sum(number for number, kind in found if kind != "passed")
+        if self.returncode == 0:
+            return {"passed": passed or 1, "failed": 0}
+        return {"passed": passed, "failed": failed or 1}
+
+
+def steps(scratch: Path) -> list[Step]:
+    """The steps, in the order in which they are started."""
+    return [
+        *(Step(f"molecule-{name}", ["molecule", "test", "--scenario-name", name], own(name, scratch)) for name in SCENARIOS),
+        Step("unit", ["make", "unit"]),
+        Step("lint", ["make", "lint"]),
+    ]
+
+
+def own(scenario: str, scratch: Path) -> dict[str, str]:
+    """The environment in which a scenario meets no other."""
+    home = scratch / scenario
+    home.mkdir()
+    return {
+        "CELERIAC_PREFIX": f"{RUN}-{scenario}",
+        "XDG_STATE_HOME": str(home / "state"),
+        "ANSIBLE_HOME": str(home / "ansible"),
+        "MOLECULE_EPHEMERAL_DIRECTORY": str(home / "molecule"),
+        "MOLECULE_COMMAND_BORDERS": "false",
+    }
+
+
+def remove_hosts() -> None:
+    """Remove what an interrupted scenario left behind."""
+    for kind, list_, remove in (("container", ["ps", "-aq"], ["rm", "-f"]), ("network", ["network", "ls", "-q"], ["network", "rm"])):
+        for scenario in SCENARIOS:
+            names = ["docker", *list_, f"--filter=label=celeriac={RUN}-{scenario}"]
+            found = subprocess.run(names, text=True, capture_output=True).stdout.split()
+            if found:
+                print(f"Removing a {kind} of the scenario {scenario} ...")
+                subprocess.run(["docker", *remove, *found], capture_output=True)
+
+
+def interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    signal.signal(signal.SIGTERM, interrupt)
+    start = time.monotonic()
+    logs = Path(os.environ.get("CELERIAC_TEST_LOGS") or ROOT / ".cache" / "test-logs")
+    shutil.rmtree(logs, ignore_errors=True)
+    logs.mkdir(parents=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f"{RUN}-"))
+    done: list[Step] = []
+    try:
+        with ThreadPoolExecutor(max_workers=max(2, min(3, os.cpu_count() or 2))) as pool:
+            for future in as_completed([pool.submit(step.run, logs) for step in steps(scratch)]):
+                step = future.result()
+                done.append(step)
+                counts = step.counts
+                verdict = "ok" if step.returncode == 0 else "FAILED"
+                print(f"{verdict:<6} {step.name:<18} {counts['passed']:>4} passed {counts['failed']:>3} failed {step.seconds:>5.0f} s", flush=True)
+    finally:
+        remove_hosts()
+        shutil.rmtree(scratch, ignore_errors=True)
+    for step in done:
+        if step.returncode:
+            print(f"\n--- the end of {step.name}, whole in {logs / step.name}.log")
+            print("\n".join(step.output.splitlines()[-TAIL:]))
+    passed, failed = (sum(step.counts[kind] for step in done) for kind in ("passed", "failed"))
+    print(f"\n{time.monotonic() - start:.0f} s, logs in {logs}\n{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
