@@ -1,8 +1,8 @@
-"""Install Debian packages, asking dpkg first: where all are installed that costs a tenth of what ansible.builtin.apt costs.
+"""Install Debian packages, asking dpkg first: where all are installed that costs a tenth of ansible.builtin.apt.
 
-Arguments: ``name`` (list of package names) and ``start`` (bool, default true; false keeps the packages' services from being
-started while they are installed). Returns ``versions`` (package -> upstream version, of those that are installed) beside what
-ansible.builtin.apt returns, whose check mode and diff it has.
+Arguments: ``name`` (list of package names) and ``start`` (bool, default true; false keeps the packages' services from
+being started while they are installed). Returns ``versions`` (package -> upstream version, of those that are installed)
+beside what ansible.builtin.apt returns, whose check mode and diff it has.
 """
 
 from __future__ import annotations

@@ -25,6 +25,16 @@ NODE_KEYS = frozenset(
 # systemd instance, PID file and `celery multi` node name in one: what is valid in all of them.
 NODE_NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 QUEUE_NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
+APP = re.compile(r"[A-Za-z_]\w*(\.\w+)*(:\w+(\.\w+)*)?\Z", re.ASCII)
+LOGLEVELS = ("debug", "info", "warning", "error", "critical")
+# systemd only logs a warning about a limit that it can't read, and runs the unit without it
+LIMIT_FORMS = {
+    "memory_max": (
+        re.compile(r"[1-9][0-9]*(\.[0-9]+)?[KMGT]?\Z|[1-9][0-9]?%\Z|100%\Z"),
+        "bytes, a size such as 2G, or 80%",
+    ),
+    "cpu_quota": (re.compile(r"[1-9][0-9]*%\Z"), "a percentage such as 150%, 100% is one processor"),
+}
 
 
 def expand(nodes: list[Node], host: str) -> Iterator[Node]:
@@ -100,7 +110,10 @@ def celery_ready_nodes(nodes: list[Node], name: str) -> list[dict[str, Any]]:
 def node_problems(nodes: Any) -> Iterator[str]:
     """What is wrong with ``celery_nodes``, a sentence each."""
     if not isinstance(nodes, list) or not nodes:
-        yield f"celery_nodes is {nodes!r}: give it a list with at least one node, such as {{name: worker, queues: [default]}}."
+        yield (
+            f"celery_nodes is {nodes!r}: give it a list with at least one node, such as "
+            "{name: worker, queues: [default]}."
+        )
         return
     for index, node in enumerate(nodes):
         if not isinstance(node, Mapping):
@@ -114,6 +127,9 @@ def node_problems(nodes: Any) -> Iterator[str]:
             yield f"{where} has the name {name!r}: name it with lower-case letters, digits and _, a letter first."
         yield from _queue_problems(where, node.get("queues"))
         yield from _number_problems(where, node)
+        yield from _limit_problems(where, node)
+        if "loglevel" in node and node["loglevel"] not in LOGLEVELS:
+            yield f"{where} has loglevel {node['loglevel']!r}: use one of {', '.join(LOGLEVELS)}."
         if "hosts" in node and not (isinstance(node["hosts"], list) and node["hosts"]):
             yield f"{where} has hosts {node['hosts']!r}: list the inventory hostnames it runs on, or leave hosts out."
 
@@ -125,11 +141,21 @@ def _queue_problems(where: str, queues: Any) -> Iterator[str]:
     for queue in queues:
         if not isinstance(queue, str) or not QUEUE_NAME.match(queue):
             yield f"{where} has the queue {queue!r}: name it with letters, digits and any of _ . : - only."
+    for queue, count in Counter(map(str, queues)).items():
+        if count > 1:
+            yield f"{where} has the queue {queue!r} {count} times: leave one of them."
+
+
+def _limit_problems(where: str, node: Mapping[str, Any]) -> Iterator[str]:
+    for key, (form, words) in LIMIT_FORMS.items():
+        if key in node and (isinstance(node[key], bool) or not form.match(str(node[key]))):
+            yield f"{where} has {key} {node[key]!r}: give it {words}."
 
 
 def _number_problems(where: str, node: Mapping[str, Any]) -> Iterator[str]:
     for key in ("instances", "concurrency", "prefetch_multiplier", "max_tasks_per_child", "stop_timeout"):
-        if key in node and not _is_count(node[key], minimum=0 if key == "prefetch_multiplier" else 1):
+        if key in node and not _is_count(node[key]):
+            # celery reads --prefetch-multiplier=0 as if it weren't there
             yield f"{where} has {key} {node[key]!r}: give it a whole number of at least 1."
     if "autoscale" not in node:
         return
@@ -139,66 +165,84 @@ def _number_problems(where: str, node: Mapping[str, Any]) -> Iterator[str]:
     if (
         not isinstance(scale, Mapping)
         or set(scale) != {"min", "max"}
-        or not _is_count(scale["min"], minimum=0)
-        or not _is_count(scale["max"], minimum=1)
+        or not _is_count(scale["min"])
+        or not _is_count(scale["max"])
         or scale["min"] > scale["max"]
     ):
         yield f"{where} has autoscale {scale!r}: write {{min: 2, max: 8}}, whole numbers with min not above max."
 
 
-def _is_count(value: Any, *, minimum: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= minimum
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def celery_problems(hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What is wrong with the nodes, queues and beat of an inventory.
+    """What is wrong with the application's name, the nodes, queues and beat of an inventory.
 
-    :param hosts: worker host -> its ``celery_nodes``, ``celery_routed_queues`` and ``celery_beat_enabled``
+    :param hosts: worker host -> its ``celery_app``, ``celery_nodes``, ``celery_routed_queues``, ``celery_beat_enabled``
     :returns: a sentence for each problem, naming variable, value and remedy; empty if there is none
     """
+    if not hosts:
+        return ["The group workers has no host: put one in, the nodes need one to run on."]
     problems: list[str] = []
-    consumed: set[str] = set()
-    routed: dict[str, None] = {}
-    for host, variables in hosts.items():
-        nodes = variables.get("celery_nodes")
-        found = list(node_problems(nodes))
-        routed.update(dict.fromkeys(variables.get("celery_routed_queues") or []))
-        if found:
-            problems += found
-            continue
-        assert isinstance(nodes, list)  # node_problems has refused anything else
-        here = list(expand(nodes, host))
-        consumed.update(queue for node in here for queue in node["queues"])
-        names = Counter(node["name"] for node in here)
-        problems += [
-            f"celery_nodes names {name!r} {count} times on {host}: give each node, instances counted in, a name of its own."
-            for name, count in names.items()
-            if count > 1
-        ]
-        problems += [
-            f"celery_nodes[{index}] ({node['name']}) runs on the host {other!r}, which isn't in the group workers: "
-            f"name one of {', '.join(sorted(hosts))}."
-            for index, node in enumerate(nodes)
-            for other in node.get("hosts", [])
-            if other not in hosts
-        ]
+    for variables in hosts.values():
+        app = variables.get("celery_app")
+        if not isinstance(app, str) or not APP.match(app):
+            problems.append(f"celery_app is {app!r}: name the module, or module:attribute, that celery -A takes.")
+        problems += node_problems(variables.get("celery_nodes"))
     if not problems:
-        problems += [
-            f"celery_routed_queues has the queue {queue!r}, which no node consumes: add it to the queues of a node "
-            "in celery_nodes, or tasks sent to it wait for ever."
-            for queue in routed
-            if queue not in consumed
-        ]
+        problems = [*_repeated_names(hosts), *_unknown_hosts(hosts)] or [*_unserved_queues(hosts)]
+    problems += _beat_problems(hosts)
+    return list(dict.fromkeys(problems))
+
+
+def _repeated_names(hosts: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    repeated: dict[tuple[str, int], list[str]] = {}
+    for host, variables in hosts.items():
+        for name, count in Counter(node["name"] for node in expand(variables["celery_nodes"], host)).items():
+            if count > 1:
+                repeated.setdefault((name, count), []).append(host)
+    for (name, count), where in repeated.items():
+        yield (
+            f"celery_nodes names {name!r} {count} times on {', '.join(where)}: give each node, instances counted in, a "
+            "name of its own."
+        )
+
+
+def _unknown_hosts(hosts: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    for variables in hosts.values():
+        for index, node in enumerate(variables["celery_nodes"]):
+            for other in node.get("hosts", []):
+                if other not in hosts:
+                    yield (
+                        f"celery_nodes[{index}] ({node['name']}) runs on the host {other!r}, which isn't in the group "
+                        f"workers: name one of {', '.join(sorted(hosts))}."
+                    )
+
+
+def _unserved_queues(hosts: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    routed = dict.fromkeys(
+        queue for variables in hosts.values() for queue in variables.get("celery_routed_queues") or []
+    )
+    nodes = [node for host, variables in hosts.items() for node in expand(variables["celery_nodes"], host)]
+    consumed = {queue for node in nodes for queue in node["queues"]}
+    for queue in routed:
+        if queue not in consumed:
+            yield (
+                f"celery_routed_queues has the queue {queue!r}, which no node consumes: add it to the queues of a node "
+                "in celery_nodes, or tasks sent to it wait for ever."
+            )
+
+
+def _beat_problems(hosts: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     beats = sorted(host for host, variables in hosts.items() if variables.get("celery_beat_enabled"))
     if len(beats) > 1:
-        problems.append(
-            f"The group beat has the hosts {', '.join(beats)}: leave one of them, two beats run every scheduled task twice."
+        yield (
+            f"The group beat has the hosts {', '.join(beats)}: leave one of them, two beats run every scheduled task "
+            "twice."
         )
-    elif hosts and not beats:
-        problems.append(
-            "The group beat has no host of the group workers: put one in, or nothing that is scheduled ever runs."
-        )
-    return list(dict.fromkeys(problems))
+    elif not beats:
+        yield "The group beat has no host of the group workers: put one in, or nothing that is scheduled ever runs."
 
 
 class FilterModule:

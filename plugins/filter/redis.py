@@ -19,17 +19,25 @@ PROFILES = ("broker", "cache")
 USER_KEYS = frozenset({"name", "password", "profile", "key_prefix"})
 USER_PROFILES = ("admin", "celery")
 NAME = re.compile(r"[a-z][a-z0-9_-]*\Z")
+DIRECTIVE = re.compile(r"[a-z][a-z0-9-]*\Z")
+# What `config` must not set -> what to do instead.
+OWN_DIRECTIVES = {
+    **dict.fromkeys(("port", "bind", "maxmemory"), "use the instance's key of that name"),
+    **dict.fromkeys(("requirepass", "masterauth", "user", "aclfile"), "use redis_users"),
+    **dict.fromkeys(("dir", "pidfile", "logfile", "daemonize", "supervised"), "take it out, the unit relies on it"),
+    "maxclients": "use redis_maxclients",
+}
 MEMORY = re.compile(r"[1-9][0-9]*([kmg]b?)?\Z", re.IGNORECASE)
 # What kombu, the Redis result backend, workers, beat and events use; found with ACL LOG on a running system.
-CELERY_COMMANDS = (
+CELERY_COMMANDS = tuple(
     "client|setname ping multi exec discard watch unwatch lpush rpush rpop brpop llen del exists sadd srem smembers "
     "sismember hset hget hdel hlen zadd zrem zrange zrangebyscore zcount set setex get mget expire pexpire publish "
-    "subscribe unsubscribe psubscribe punsubscribe evalsha script|load script|exists time"
-).split()
+    "subscribe unsubscribe psubscribe punsubscribe evalsha script|load script|exists time".split()
+)
 
 # Nobody can log in as the default user, but a server replays its append-only file as that user, and silently drops each
-# transaction in it that the user may not run (redis/redis#14541, valkey-io/valkey#3983). So: off, without a password, and
-# allowed everything.
+# transaction in it that the user may not run (redis/redis#14541, valkey-io/valkey#3983). So: off, without a password,
+# and allowed everything.
 REPLAY = "user default off resetpass sanitize-payload ~* &* +@all"
 # What redis-py sends besides, if the server is new enough to know it.
 COMMANDS_SINCE = [((7, 2), "client|setinfo")]
@@ -41,9 +49,9 @@ def redis_url(host: str, port: int, username: str, password: str, database: int 
 
 
 def redis_quote(value: Any) -> str:
-    """``value`` as one argument of redis.conf: as it is, or quoted where it is empty or has blanks, quotes or the like."""
+    """``value`` as one argument of redis.conf, quoted where it is empty or has blanks, quotes or the like."""
     text = ("yes" if value else "no") if isinstance(value, bool) else str(value)
-    if re.fullmatch(r"[^\s\"'\\#]+", text):
+    if re.fullmatch(r"[^\s\"'\\#]+", text) and text.isprintable():
         return text
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return '"' + "".join(c if c.isprintable() else "".join(f"\\x{b:02x}" for b in c.encode()) for c in escaped) + '"'
@@ -98,7 +106,9 @@ def redis_acl(users: list[User], version: str) -> list[str]:
     lines = [REPLAY]
     for user in users:
         secret = hashlib.sha256(user["password"].encode()).hexdigest()
-        lines.append(f"user {user['name']} on sanitize-payload resetkeys resetchannels {_rules(user, version)} #{secret}")
+        lines.append(
+            f"user {user['name']} on sanitize-payload resetkeys resetchannels {_rules(user, version)} #{secret}"
+        )
     return lines
 
 
@@ -107,7 +117,7 @@ def _rules(user: User, version: str) -> str:
         return "~* &* +@all"
     prefix = user.get("key_prefix", "")
     known = [command for since, command in COMMANDS_SINCE if since <= tuple(map(int, re.findall(r"\d+", version)[:2]))]
-    commands = " ".join(f"+{command}" for command in CELERY_COMMANDS + known)
+    commands = " ".join(f"+{command}" for command in (*CELERY_COMMANDS, *known))
     if not prefix:
         return f"~* &* -@all {commands}"
     # PSUBSCRIBE is allowed a pattern only where the pattern stands here to the letter
@@ -124,11 +134,17 @@ def user_problems(users: Any) -> Iterator[str]:
         yield "redis_users has no user: add one, the default user is off."
         return
     for index, user in enumerate(users):
+        if not isinstance(user, Mapping):
+            yield f"redis_users[{index}] is a {type(user).__name__}: write a mapping with name, profile and password."
+            continue
         where = f"redis_users[{index}] ({user.get('name')})"
         for key in sorted(set(user) - USER_KEYS):
             yield f"{where} has the unknown key {key!r}: use one of {', '.join(sorted(USER_KEYS))}."
         if not isinstance(user.get("name"), str) or not NAME.match(user["name"]) or user["name"] == "default":
-            yield f"{where} has the name {user.get('name')!r}: name it with lower-case letters, digits, _ and -, not 'default'."
+            yield (
+                f"{where} has the name {user.get('name')!r}: name it with lower-case letters, digits, _ and -, a "
+                "letter first, and not 'default'."
+            )
         if user.get("profile") not in USER_PROFILES:
             yield f"{where} has the profile {user.get('profile')!r}: use one of {', '.join(USER_PROFILES)}."
         if not isinstance(user.get("password"), str) or not user["password"]:
@@ -137,6 +153,7 @@ def user_problems(users: Any) -> Iterator[str]:
             yield f"{where} has a password of {len(user['password'])} characters: set one of at least 16."
         if not re.fullmatch(r"[^\s*?\[\]\\]*", str(user.get("key_prefix", ""))):
             yield f"{where} has the key_prefix {user['key_prefix']!r}: leave blanks and any of * ? [ ] \\ out."
+    yield from _repeated("redis_users", "name", users)
 
 
 def instance_problems(instances: Any) -> Iterator[str]:
@@ -145,39 +162,64 @@ def instance_problems(instances: Any) -> Iterator[str]:
         yield f"redis_instances is {instances!r}: list at least one instance with name, port, profile and maxmemory."
         return
     for index, instance in enumerate(instances):
+        if not isinstance(instance, Mapping):
+            yield f"redis_instances[{index}] is {instance!r}: write a mapping with name, port, profile and maxmemory."
+            continue
         where = f"redis_instances[{index}] ({instance.get('name')})"
         for key in sorted(set(instance) - INSTANCE_KEYS):
             yield f"{where} has the unknown key {key!r}: use one of {', '.join(sorted(INSTANCE_KEYS))}."
         if not isinstance(instance.get("name"), str) or not NAME.match(instance["name"]):
             yield f"{where} has the name {instance.get('name')!r}: name it with lower-case letters, digits, _ and -."
-        if not isinstance(instance.get("port"), int) or not 0 < instance["port"] < 65536:
+        port = instance.get("port")
+        if not isinstance(port, int) or isinstance(port, bool) or not 0 < port < 65536:
             yield f"{where} has port {instance.get('port')!r}: give it a number from 1 to 65535."
         if instance.get("profile") not in PROFILES:
             yield f"{where} has the profile {instance.get('profile')!r}: use one of {', '.join(PROFILES)}."
         if not MEMORY.match(str(instance.get("maxmemory"))):
             yield f"{where} has maxmemory {instance.get('maxmemory')!r}: give it bytes or a size such as 512mb or 2gb."
-        policy = (instance.get("config") or {}).get("maxmemory-policy", "noeviction")
-        if instance.get("profile") == "broker" and policy != "noeviction":
+        yield from _config_problems(where, instance)
+    yield from _repeated("redis_instances", "name", instances)
+    yield from _repeated("redis_instances", "port", instances)
+
+
+def _config_problems(where: str, instance: Instance) -> Iterator[str]:
+    config = instance.get("config", {})
+    if not isinstance(config, Mapping):
+        yield f"{where} has config {config!r}: write a mapping of directives."
+        return
+    for directive, value in config.items():
+        name = str(directive)
+        if not DIRECTIVE.match(name):
+            yield f"{where} has config.{name}: write the directive in lower-case letters, digits and -."
+        elif name in OWN_DIRECTIVES:
+            # the value may be a password
+            yield f"{where} has config.{name}, which the role sets itself: {OWN_DIRECTIVES[name]}."
+        elif name == "maxmemory-policy" and value != "noeviction" and instance.get("profile") == "broker":
             yield (
-                f"{where} is a broker with maxmemory-policy {policy!r}: leave noeviction, any other policy may drop "
+                f"{where} is a broker with maxmemory-policy {value!r}: leave noeviction, any other policy may drop "
                 "queued tasks without an error."
             )
-    for key in ("name", "port"):
-        for value, count in Counter(str(instance.get(key)) for instance in instances).items():
-            if count > 1:
-                yield f"redis_instances has the {key} {value!r} {count} times: give each instance a {key} of its own."
 
 
-def redis_problems(hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _repeated(variable: str, key: str, entries: list[Any]) -> Iterator[str]:
+    for value, count in Counter(
+        str(entry[key]) for entry in entries if isinstance(entry, Mapping) and key in entry
+    ).items():
+        if count > 1:
+            yield f"{variable} has the {key} {value!r} {count} times: give each entry a {key} of its own."
+
+
+def redis_problems(hosts: Mapping[str, Mapping[str, Any]], users: bool = True) -> list[str]:
     """What is wrong with the Redis instances and users of an inventory.
 
     :param hosts: Redis host -> its ``redis_instances`` and ``redis_users``
+    :param users: whether to look at the users; not where secrets are missing, which is reported by itself
     :returns: a sentence for each problem, naming variable, value and remedy; empty if there is none
     """
     problems: list[str] = []
     for variables in hosts.values():
         problems += instance_problems(variables.get("redis_instances"))
-        if "redis_users" in variables:  # not there where one of its secrets is missing, which is reported by itself
+        if users and "redis_users" in variables:
             problems += user_problems(variables["redis_users"])
     if not hosts:
         problems.append("The group redis has no host: put one in, the nodes need a broker.")

@@ -7,9 +7,10 @@ DOCUMENTATION = r"""
 module: app_release
 short_description: Build a release of an application in a directory named after its content
 description:
-  - The action plugin of the same name computes the release's id from the files below I(path) on the controller, and sends them
-    only where the host hasn't that release yet. An unchanged application costs one look at the host.
-  - The release is unpacked, gets a virtualenv with the requirements, is compiled to bytecode, and only then marked complete.
+  - The action plugin of the same name computes the release's id from the files below I(path) on the controller, and
+    sends them only where the host hasn't that release yet. An unchanged application costs one look at the host.
+  - What git ignores there (caches, build output, C(.env) files) is no part of the release.
+  - The release is unpacked, gets a virtualenv with the requirements, is compiled to bytecode, and then marked complete.
     One that was interrupted on the way is built anew by the next run.
   - Points the link I(current) to it, if one is given, by renaming a new link over the old one.
 options:
@@ -72,10 +73,18 @@ def build(module: AnsibleModule, directory: str) -> None:
     requirements = os.path.join(directory, module.params["requirements"])
     if not os.path.isfile(requirements):
         shutil.rmtree(directory)
-        module.fail_json(msg=f"app_requirements is {module.params['requirements']!r}, which isn't in {module.params['path']}: name the lock file.")
+        module.fail_json(
+            msg=f"app_requirements is {module.params['requirements']!r}, which isn't in {module.params['path']}: "
+            "name the lock file."
+        )
     python = f"{directory}/.venv/bin/python"
     run(module, "Making the virtualenv", [module.params["python"], "-m", "venv", f"{directory}/.venv"], directory)
-    run(module, "Installing the requirements", [python, "-m", "pip", "install", "--no-input", "--requirement", requirements], directory)
+    run(
+        module,
+        "Installing the requirements",
+        [python, "-m", "pip", "install", "--no-input", "--requirement", requirements],
+        directory,
+    )
     run(module, "Compiling", [python, "-m", "compileall", "-q", "-x", r"[/\\]\.venv[/\\]", directory], directory)
     with open(os.path.join(directory, COMPLETE), "w", encoding="utf-8"):
         pass
@@ -111,8 +120,6 @@ def main() -> None:
     directory = os.path.join(params["releases"], params["release"])
     result = {"release": params["release"], "directory": directory}
     built = not os.path.exists(os.path.join(directory, COMPLETE))
-    if built and not params["archive"] and not module.check_mode:
-        module.exit_json(changed=True, needed=True, **result)
     if built and not module.check_mode:
         os.umask(0o022)
         build(module, directory)

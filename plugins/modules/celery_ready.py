@@ -7,7 +7,8 @@ DOCUMENTATION = r"""
 module: celery_ready
 short_description: Wait until each Celery node of this host answers ping and consumes the queues it was given
 description:
-  - Asks the nodes through the broker, with the application's own virtualenv, environment and configuration, as its user.
+  - Asks the nodes through the broker, as the application's user in its virtualenv, environment and configuration.
+  - Refuses a Celery or kombu before 5.7, whose workers may stop consuming after a reconnect.
   - Says ready only if each node consumes exactly its queues, and if each queue that the application routes tasks to is
     consumed by a node of the fleet.
   - The answer of C(celery multi) or of systemd isn't enough, since a node has its PID file before it has its broker.
@@ -34,7 +35,7 @@ options:
   user: {description: The user to ask as., type: str, required: true}
   timeout: {description: Seconds to wait., type: int, default: 60}
 attributes:
-  check_mode: {support: full, details: Asks once, and only if the application is there already.}
+  check_mode: {support: full, details: Asks nothing.}
   diff_mode: {support: none}
 author: Celeriac
 """
@@ -61,25 +62,35 @@ nodes:
 import json
 import os
 import pwd
-import shlex
+import re
 import socket
 import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
 
+# "double", 'single', \escaped or plain
+QUOTING = re.compile(r"\"((?:[^\"\\]|\\.)*)\"|'([^']*)'|\\(.)|([^\"'\\]+)")
+
+# The oldest Celery and kombu whose workers go on consuming after every kind of reconnect.
+FLOOR = (5, 7)
 # Runs in the application's virtualenv. Prints one JSON object as its last line.
 PROBE = r"""
 import json, sys, time
+import celery, kombu
 from celery.app.utils import find_app
 
 ask = json.load(sys.stdin)
+old = [f"{m.__name__} {m.__version__}" for m in (celery, kombu) if tuple(m.VERSION[:2]) < tuple(ask["floor"])]
+if old:
+    sys.exit(f"{' and '.join(old)} may stop consuming after a reconnect to Redis: require celery>=5.7 and kombu>=5.7")
 app = find_app(ask["app"])
 names, deadline = list(ask["nodes"]), time.monotonic() + ask["timeout"]
 routed = {app.conf.task_default_queue}
 routes = app.conf.task_routes or {}
 for table in routes if isinstance(routes, (list, tuple)) else [routes]:
     if isinstance(table, dict):
-        routed |= {r["queue"] if isinstance(r, dict) else r for r in table.values() if not isinstance(r, dict) or "queue" in r}
+        to = [route.get("queue") if isinstance(route, dict) else route for route in table.values()]
+        routed |= {queue for queue in to if queue}
 while True:
     inspect = app.control.inspect(destination=names, limit=len(names), timeout=1.0)
     replies = inspect.active_queues() or {}
@@ -93,10 +104,22 @@ print(json.dumps({"seen": seen, "pong": pong, "routed": sorted(str(getattr(q, "n
 
 
 def environment(path: str) -> dict[str, str]:
-    """The variables of an ``EnvironmentFile=`` whose values are quoted as systemd and a shell both read them."""
+    """The variables of an ``EnvironmentFile=``, one a line, unquoted as systemd does it."""
+    found = {}
     with open(path, encoding="utf-8") as file:
-        pairs = [token.partition("=") for token in shlex.split(file.read(), comments=True)]
-    return {name: value for name, _, value in pairs}
+        for line in file:
+            name, sign, value = line.strip().partition("=")
+            if sign and not name.startswith(("#", ";")):
+                found[name.strip()] = "".join(map(unquote, QUOTING.finditer(value.strip())))
+    return found
+
+
+def unquote(part: re.Match[str]) -> str:
+    """A part of a value without its quotes and backslashes."""
+    double, single, escaped, plain = part.groups()
+    if double is not None:
+        return re.sub(r'\\(["\\$`])', r"\1", double)
+    return single or escaped or plain or ""
 
 
 def ask(module: AnsibleModule, wanted: dict[str, list[str]], timeout: int) -> dict:
@@ -106,7 +129,7 @@ def ask(module: AnsibleModule, wanted: dict[str, list[str]], timeout: int) -> di
     try:
         done = subprocess.run(
             [f"{params['virtualenv']}/bin/python", "-c", PROBE],
-            input=json.dumps({"app": params["app"], "nodes": wanted, "timeout": timeout}),
+            input=json.dumps({"app": params["app"], "nodes": wanted, "timeout": timeout, "floor": FLOOR}),
             capture_output=True,
             text=True,
             cwd=params["directory"],
@@ -126,7 +149,7 @@ def ask(module: AnsibleModule, wanted: dict[str, list[str]], timeout: int) -> di
         fail(module, f"The broker did not answer within {timeout + 30} seconds.", list(wanted))
     if done.returncode != 0:
         error = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        fail(module, f"{params['app']} can't reach its nodes: {error}", list(wanted))
+        fail(module, f"{params['app']} can't ask its nodes: {error}", list(wanted))
     return dict(json.loads(done.stdout.strip().splitlines()[-1]))
 
 
@@ -136,9 +159,13 @@ def fail(module: AnsibleModule, message: str, names: list[str]) -> None:
     for node in module.params["nodes"]:
         if f"{node['name']}@{socket.gethostname()}" not in names:
             continue
-        _, state, _ = module.run_command(["systemctl", "show", "--value", "--property=ActiveState,SubState,Result", node["unit"]])
+        _, state, _ = module.run_command(
+            ["systemctl", "show", "--value", "--property=ActiveState,SubState,Result", node["unit"]]
+        )
         parts.append(f"{node['unit']} is {' '.join(state.split())}. Its journal:")
-        _, out, _ = module.run_command(["journalctl", "--no-pager", "--output=cat", "--lines=15", f"--unit={node['unit']}"])
+        _, out, _ = module.run_command(
+            ["journalctl", "--no-pager", "--output=cat", "--lines=15", f"--unit={node['unit']}"]
+        )
         parts.append(out.rstrip())
         if node["log"] and os.path.exists(node["log"]):
             _, out, _ = module.run_command(["tail", "--lines=15", node["log"]])
@@ -178,13 +205,16 @@ def main() -> None:
         fail(module, f"No answer from {', '.join(silent)} within {params['timeout']} seconds.", silent)
     wrong = {name: answer["seen"].get(name, []) for name in wanted if answer["seen"].get(name) != sorted(wanted[name])}
     if wrong:
-        text = "; ".join(f"{name} consumes {', '.join(seen) or 'nothing'}, not {', '.join(wanted[name])}" for name, seen in wrong.items())
+        text = "; ".join(
+            f"{name} consumes {', '.join(seen) or 'nothing'}, not {', '.join(wanted[name])}"
+            for name, seen in wrong.items()
+        )
         fail(module, f"{text}.", list(wrong))
     unserved = sorted(set(answer["routed"]) - set(params["fleet_queues"]))
     if unserved:
         module.fail_json(
-            msg=f"{params['app']} routes tasks to {', '.join(unserved)}, which no node consumes: add it to the queues of a "
-            "node in celery_nodes and to celery_routed_queues."
+            msg=f"{params['app']} routes tasks to {', '.join(unserved)}, which no node consumes: add it to the queues "
+            "of a node in celery_nodes and to celery_routed_queues."
         )
     module.exit_json(changed=False, nodes=answer["seen"])
 

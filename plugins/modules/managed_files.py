@@ -9,8 +9,8 @@ short_description: Write a set of small files, and remove those that left the se
 description:
   - Writes each file atomically where its content, owner, group or mode differs, and makes the directories it is given.
   - Removes what matches I(absent) and is neither in I(files) nor below a directory of I(directories).
-  - One call instead of a task for each file keeps a run without changes cheap. The action plugin of the same name renders
-    the templates on the controller.
+  - One call instead of a task for each file keeps a run without changes cheap. The action plugin of the same name
+    renders the templates on the controller.
 options:
   files:
     description: The files, in the order in which they are written.
@@ -18,7 +18,10 @@ options:
     elements: dict
     default: []
     suboptions:
-      path: {description: "Absolute path. With I(each), C({name}) stands for an item's field.", type: path, required: true}
+      path:
+        description: Absolute path. With I(each), C({name}) stands for an item's field.
+        type: path
+        required: true
       src: {description: "A template, which sees an item of I(each) as C(item). Ends with one line break.", type: path}
       content: {description: "The whole content, instead of I(src).", type: str}
       each: {description: Mappings for each of which there is such a file., type: list, elements: dict}
@@ -34,7 +37,10 @@ options:
     elements: dict
     default: []
     suboptions:
-      path: {description: "Absolute path. With I(each), C({name}) stands for an item's field.", type: path, required: true}
+      path:
+        description: Absolute path. With I(each), C({name}) stands for an item's field.
+        type: path
+        required: true
       each: {description: Mappings for each of which there is such a directory., type: list, elements: dict}
       owner: {description: Owner., type: str, default: root}
       group: {description: Group., type: str, default: root}
@@ -117,7 +123,9 @@ def write(module: AnsibleModule, entry: dict[str, Any]) -> dict[str, str] | None
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(entry["content"])
         if entry["validate"]:
-            rc, out, err = module.run_command([part.replace("%s", temporary) for part in shlex.split(entry["validate"])])
+            rc, out, err = module.run_command(
+                [part.replace("%s", temporary) for part in shlex.split(entry["validate"])]
+            )
             if rc != 0:
                 module.fail_json(msg=f"{path} was left as it is: {entry['validate']} says: {(err or out).strip()}")
         module.set_fs_attributes_if_different(

@@ -8,8 +8,8 @@ module: systemd_units
 short_description: Enable, start and restart a set of systemd units, and retire those that left it, in one call
 description:
   - Reloads systemd if a unit file changed on disk, enables and starts each unit of I(units).
-  - Restarts a running unit that began before its unit files or any of its I(inputs) were last changed. What needs a restart
-    is read off the host, not off what this play changed, so a run that was interrupted is repaired by the next one.
+  - Restarts a running unit that began before its unit files or any of its I(inputs) were last changed. What needs a
+    restart is read off the host, not off what this play changed, so a run that was interrupted is repaired by the next.
   - Stops and disables units that match I(retire) and aren't in I(units) or I(keep).
 options:
   units:
@@ -65,7 +65,7 @@ restarted: {description: Units that were restarted., returned: always, type: lis
 import glob
 import os
 import re
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from fnmatch import fnmatch
 from typing import Any
 
@@ -91,7 +91,7 @@ def seconds(timestamp: str) -> float:
     """Seconds since the epoch of a timestamp as ``systemctl --timestamp=us+utc`` writes it; 0 for none."""
     if not timestamp or timestamp == "n/a":
         return 0.0
-    return datetime.strptime(timestamp.split(" ", 1)[1], "%Y-%m-%d %H:%M:%S.%f UTC").replace(tzinfo=timezone.utc).timestamp()
+    return datetime.strptime(timestamp.split(" ", 1)[1], "%Y-%m-%d %H:%M:%S.%f UTC").replace(tzinfo=UTC).timestamp()
 
 
 def last_change(paths: list[str]) -> float:
@@ -105,7 +105,9 @@ class Units:
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
         self.systemctl = module.get_bin_path("systemctl", required=True)
-        self.done: dict[str, list[str]] = {verb: [] for verb in ("retired", "masked", "enabled", "started", "restarted")}
+        self.done: dict[str, list[str]] = {
+            verb: [] for verb in ("retired", "masked", "enabled", "started", "restarted")
+        }
 
     def run(self, *arguments: str, change: bool = True) -> str:
         if change and self.module.check_mode:
@@ -119,13 +121,15 @@ class Units:
         units = [argument for argument in arguments if "." in argument]
         journal = []
         for unit in units:
-            _, out, _ = self.module.run_command(["journalctl", "--no-pager", "--output=cat", "--lines=20", f"--unit={unit}"])
+            _, out, _ = self.module.run_command(
+                ["journalctl", "--no-pager", "--output=cat", "--lines=20", f"--unit={unit}"]
+            )
             journal.append(f"{unit}:\n{out}")
         self.module.fail_json(msg="\n".join([message, *journal]))
 
     def show(self, names: list[str]) -> dict[str, dict[str, str]]:
         out = self.run("show", "--timestamp=us+utc", f"--property={','.join(PROPERTIES)}", "--", *names, change=False)
-        return {name: unit for name, unit in zip(names, parse_show(out), strict=True)}
+        return dict(zip(names, parse_show(out), strict=True))
 
     def matching(self, patterns: list[str]) -> list[str]:
         """Units that match: loaded by systemd, enabled, or only there as files."""
@@ -135,7 +139,9 @@ class Units:
             files = glob.glob(f"{SYSTEM}/*.wants/{pattern}") + glob.glob(f"{SYSTEM}/{pattern}")
             found |= {os.path.basename(path) for path in files}
             found |= {os.path.basename(path)[: -len(".d")] for path in glob.glob(f"{SYSTEM}/{pattern}.d")}
-        return sorted(name for name in found if "@." not in name and any(fnmatch(name, pattern) for pattern in patterns))
+        return sorted(
+            name for name in found if "@." not in name and any(fnmatch(name, pattern) for pattern in patterns)
+        )
 
     def retire(self, patterns: list[str], kept: set[str]) -> None:
         names = [name for name in self.matching(patterns) if name not in kept]
@@ -144,7 +150,8 @@ class Units:
         if not names:
             return
         self.run("disable", "--now", *names)
-        self.run("reset-failed", *names) if any(u["ActiveState"] == "failed" for u in self.show(names).values()) else None
+        if any(unit["ActiveState"] == "failed" for unit in self.show(names).values()):
+            self.run("reset-failed", *names)
         self.done["retired"] = names
 
     def mask(self, names: list[str]) -> None:
