@@ -35,7 +35,7 @@ down: environment bootstrap ## Remove the test hosts, and the Docker Engine if w
 ##@ Test
 
 test: bootstrap+images ## The whole suite: lint, unit, templates, every scenario
-	$(PYTHON) tools/run_tests.py
+	$(PYTHON) tools/run_tests.py && code=0 || code=$$?; tools/docker_engine release; exit $$code
 
 lint: ruff types yamllint ansible-lint ## Every linter
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Rehearse an environment: its inventory on containers of this machine, the same site.yml, real work submitted to it."""
+"""Rehearse an environment: its inventory on containers of this machine, the same site.yml, real work submitted."""
 
 from __future__ import annotations
 
@@ -67,8 +67,7 @@ class Rehearsal:
         with subprocess.Popen(
             command, cwd=ROOT, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         ) as process:
-            assert process.stdout is not None
-            for line in process.stdout:
+            for line in process.stdout or ():
                 lines.append(line)
                 if not quiet:
                     print(line, end="", flush=True)
@@ -77,7 +76,8 @@ class Rehearsal:
             if quiet:
                 print(output, end="")
             give_up(
-                f"'{' '.join(command)}' failed, the reason stands above. The hosts are still there: 'make down' ends them."
+                f"'{' '.join(command)}' failed, the reason stands above. The hosts are still there: "
+                "'make down' ends them."
             )
         return output
 
@@ -112,8 +112,9 @@ def summary(rehearsal: Rehearsal, changes: dict[str, int]) -> Iterator[str]:
     variables = hosts[worker]
     app = variables["app_name"]
 
+    touched = sum(map(bool, changes.values()))
     yield f"{rehearsal.environment}: " + (
-        f"site.yml changed {sum(changes.values())} things on {sum(map(bool, changes.values()))} of {len(changes)} hosts."
+        f"site.yml changed {sum(changes.values())} things on {touched} of {len(changes)} hosts."
         if any(changes.values())
         else "nothing to change, site.yml found every host as it should be."
     )
@@ -133,11 +134,15 @@ def summary(rehearsal: Rehearsal, changes: dict[str, int]) -> Iterator[str]:
         yield f"  {queue:<20} {', '.join(sorted(node for node, queues in answered.items() if queue in queues))}"
     yield ""
     yield f"  nodes that answered: {len(answered)} of {nodes}"
-    work = rehearsal.run(worker, f"{app}-run", *variables["rehearsal_command"])
-    yield from (f"  {line}" for line in work.stdout.splitlines())
-    if work.returncode or len(answered) != nodes:
-        print(work.stderr, end="", file=sys.stderr)
-        give_up("the hosts are up, but the work submitted to them wasn't done.")
+    if len(answered) != nodes:
+        give_up("the hosts are up, but not every node answers.")
+    if "rehearsal_command" in variables:
+        work = rehearsal.run(worker, f"{app}-run", *variables["rehearsal_command"])
+        yield from (f"  {line}" for line in work.stdout.splitlines())
+        if work.returncode:
+            give_up(f"the hosts are up, but the work submitted to them wasn't done: {work.stderr.strip()}")
+    else:
+        yield "  no work submitted: set rehearsal_command to a command of the application that submits some"
     yield ""
     yield "Next:"
     env = "" if rehearsal.environment == "development" else f" ENV={rehearsal.environment}"

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Run the whole suite: the steps side by side, their output in log files, the end of a failed one's shown.
 
-Two runs at once, of one checkout or of several, don't meet: each has containers, state and temporary directories of its own.
+Two runs at once, of one checkout or of several, don't meet: each has containers, state and temporary directories of its
+own.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ RUN = f"celeriac-test-{os.getpid()}"
 COUNTS = re.compile(r"(\d+) (passed|failed|errors?)\b")
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 # Longest first, so that no core idles at the end.
-SCENARIOS = ["celery", "default", "ssh", "redis", "app"]
+SCENARIOS = ["default", "ssh", "celery", "celery12", "app", "redis"]
 TAIL = 120  # lines
 
 
@@ -66,7 +67,10 @@ class Step:
 def steps(scratch: Path) -> list[Step]:
     """The steps, in the order in which they are started."""
     return [
-        *(Step(f"molecule-{name}", ["molecule", "test", "--scenario-name", name], own(name, scratch)) for name in SCENARIOS),
+        *(
+            Step(f"molecule-{name}", ["molecule", "test", "--scenario-name", name], own(name, scratch))
+            for name in SCENARIOS
+        ),
         Step("unit", ["make", "unit"]),
         Step("lint", ["make", "lint"]),
     ]
@@ -87,7 +91,10 @@ def own(scenario: str, scratch: Path) -> dict[str, str]:
 
 def remove_hosts() -> None:
     """Remove what an interrupted scenario left behind."""
-    for kind, list_, remove in (("container", ["ps", "-aq"], ["rm", "-f"]), ("network", ["network", "ls", "-q"], ["network", "rm"])):
+    for kind, list_, remove in (
+        ("container", ["ps", "-aq"], ["rm", "-f"]),
+        ("network", ["network", "ls", "-q"], ["network", "rm"]),
+    ):
         for scenario in SCENARIOS:
             names = ["docker", *list_, f"--filter=label=celeriac={RUN}-{scenario}"]
             found = subprocess.run(names, text=True, capture_output=True).stdout.split()
@@ -115,7 +122,11 @@ def main() -> int:
                 done.append(step)
                 counts = step.counts
                 verdict = "ok" if step.returncode == 0 else "FAILED"
-                print(f"{verdict:<6} {step.name:<18} {counts['passed']:>4} passed {counts['failed']:>3} failed {step.seconds:>5.0f} s", flush=True)
+                print(
+                    f"{verdict:<6} {step.name:<18} {counts['passed']:>4} passed {counts['failed']:>3} failed "
+                    f"{step.seconds:>5.0f} s",
+                    flush=True,
+                )
     finally:
         remove_hosts()
         shutil.rmtree(scratch, ignore_errors=True)
