@@ -2,11 +2,11 @@
 """Inventory script: swaps the connection of the hosts in the hosts.yml beside it for containers on this machine.
 
 An inventory directory with a link to this file is a rehearsal of the inventory: the same groups and variables, other
-connections. The containers' names begin with $CELERIAC_PREFIX, or else with one derived from the directory's path, so that
-checkouts and environments keep out of each other's way.
+connections. The containers' names begin with $CELERIAC_PREFIX, or else with one derived from the directory's path, so
+that checkouts and environments keep out of each other's way.
 
-With a link named zz_test_hosts_over_ssh.py the hosts are reached over SSH, by the login user of the inventory itself; only
-addresses, key and known hosts come from an ssh_config that the scenario's prepare.yml writes.
+With a link named zz_test_hosts_over_ssh.py the hosts are reached over SSH, by the login user of the inventory itself;
+only addresses, key and known hosts come from an ssh_config that the scenario's prepare.yml writes.
 """
 
 from __future__ import annotations

@@ -165,19 +165,14 @@ def playbook(inventory: Inventory) -> Callable[..., Run]:
     return run
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With ``--dist=loadgroup`` the tests of one host stay together and in order, those of independent hosts run side by side."""
-    for item in items:
-        if match := re.search(r"ansible://([\w.-]+)", item.name):
-            item.add_marker(pytest.mark.xdist_group(match[1]))
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     """Attach the journal of the project's units to the report of a failed test."""
     report = yield
     host = getattr(item, "funcargs", {}).get("host")
     if report.failed and report.when == "call" and host is not None:
-        journal = host.run("journalctl --no-pager --output=short-iso --lines=60 --unit='*-worker@*' --unit='*-beat*' --unit='redis*'")
+        journal = host.run(
+            "journalctl --no-pager --output=short-iso --lines=60 --unit='*-worker@*' --unit='*-beat*' --unit='redis*'"
+        )
         report.sections.append((f"journal of {host.backend.host}", journal.stdout))
     return report

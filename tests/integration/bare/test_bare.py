@@ -8,7 +8,20 @@ from testinfra.host import Host
 testinfra_hosts = ["ansible://all"]
 
 # What ansible's own presence, apt's cache and a running system leave behind.
-OTHERS = ("/root/.ansible", "/home/", "/tmp", "/var/tmp", "/var/log", "/var/lib/systemd", "/var/cache/apt", "/var/lib/sudo", "/run", "/proc", "/sys", "/dev")
+OTHERS = (
+    "/root/.ansible",
+    "/home/",
+    "/tmp",
+    "/var/tmp",
+    "/var/log",
+    "/var/lib/systemd",
+    "/var/cache/apt",
+    "/var/lib/sudo",
+    "/run",
+    "/proc",
+    "/sys",
+    "/dev",
+)
 
 
 @pytest.mark.parametrize("name", ["redis-server", "python3-venv", "logrotate"])

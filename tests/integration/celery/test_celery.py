@@ -36,7 +36,9 @@ def answers(in_app: Callable[[str], Any], hostname: str) -> Callable[[], dict[st
 @pytest.fixture
 def converge(host: Host, playbook: Callable[..., Any]) -> Callable[..., Any]:
     """Run the celery role on this host alone."""
-    return lambda **variables: playbook("playbooks/workers.yml", f"--limit={host.backend.host}", "--tags=celery", **variables)
+    return lambda **variables: playbook(
+        "playbooks/workers.yml", f"--limit={host.backend.host}", "--tags=celery", **variables
+    )
 
 
 @pytest.fixture
@@ -68,7 +70,9 @@ def test_nothing_else_runs(host: Host, app: str, nodes: list[dict], unit: Callab
 
 def test_each_queue_reaches_the_node_meant_for_it(nodes: list[dict], in_app: Callable, variables) -> None:
     queues = {queue for node in nodes for queue in node["queues"]}
-    served = {queue: {node["name"] for node in variables["celery_nodes"] if queue in node["queues"]} for queue in queues}
+    served = {
+        queue: {node["name"] for node in variables["celery_nodes"] if queue in node["queues"]} for queue in queues
+    }
     answered = in_app(
         "from app.tasks.misc import echo\n"
         f"sent = {{queue: echo.apply_async((queue,), queue=queue) for queue in {sorted(queues)!r}}}\n"
@@ -114,7 +118,10 @@ def test_sandbox(host: Host, app: str, nodes: list[dict], unit: Callable, invent
 def test_beat_fires(host: Host, inventory, in_app: Callable, wait_for: Callable) -> None:
     if host.backend.host not in inventory.group("beat"):
         pytest.skip("beat runs on another host")
-    last = "from app.tasks.monitor import report\nresult = (report.delay().get(timeout=30)['heartbeat'] or {}).get('count', 0)"
+    last = (
+        "from app.tasks.monitor import report\n"
+        "result = (report.delay().get(timeout=30)['heartbeat'] or {}).get('count', 0)"
+    )
     before = in_app(last)
     wait_for(lambda: in_app(last) > before, timeout=60, what="the next heartbeat")
 
@@ -133,7 +140,9 @@ def test_acl_refused_nothing(host: Host, redis_cli: Callable[..., str], inventor
 
 
 @pytest.mark.destructive
-def test_a_killed_node_is_back(host: Host, nodes: list[dict], unit: Callable, show: Callable, answers: Callable, wait_for: Callable) -> None:
+def test_a_killed_node_is_back(
+    host: Host, nodes: list[dict], unit: Callable, show: Callable, answers: Callable, wait_for: Callable
+) -> None:
     node = nodes[0]["name"]
     before = show(unit(node), "MainPID")
     host.check_output("kill -9 %s", before)
@@ -142,8 +151,10 @@ def test_a_killed_node_is_back(host: Host, nodes: list[dict], unit: Callable, sh
 
 
 @pytest.mark.destructive
-def test_stop_waits_for_the_running_task(host: Host, app: str, in_app: Callable, unit: Callable, show: Callable, wait_for: Callable) -> None:
-    """The site answers after four seconds; a stop that comes while it thinks lets the crawl finish and keep its result."""
+def test_stop_waits_for_the_running_task(
+    host: Host, app: str, in_app: Callable, unit: Callable, show: Callable, wait_for: Callable
+) -> None:
+    """The site answers after four seconds; a stop that comes meanwhile lets the crawl finish and keep its result."""
     task = in_app(
         "from app.tasks.crawl import crawl_site\nresult = crawl_site.apply_async(('http://testsite/slow/4', 0)).id"
     )
@@ -157,7 +168,9 @@ def test_stop_waits_for_the_running_task(host: Host, app: str, in_app: Callable,
 
 
 @pytest.mark.destructive
-def test_target_stops_and_starts_all_nodes(host: Host, app: str, nodes: list[dict], answers: Callable, wait_for: Callable) -> None:
+def test_target_stops_and_starts_all_nodes(
+    host: Host, app: str, nodes: list[dict], answers: Callable, wait_for: Callable
+) -> None:
     host.check_output("systemctl stop %s-workers.target", app)
     listed = "systemctl list-units --plain --no-legend --state=active '%s-worker@*' | wc -l"
     wait_for(lambda: host.check_output(listed, app) == "0", what="the stop of all nodes")
@@ -204,7 +217,9 @@ def test_a_node_that_left_the_inventory_is_gone(
 
 
 @pytest.mark.destructive
-def test_only_what_changed_is_restarted(host: Host, converge: Callable, variables, unit: Callable, show: Callable) -> None:
+def test_only_what_changed_is_restarted(
+    host: Host, converge: Callable, variables, unit: Callable, show: Callable
+) -> None:
     names = [node["name"] for node in variables.evaluate(f"celery_nodes | celery_host_nodes('{host.backend.host}')")]
     before = {name: show(unit(name), "MainPID") for name in names}
     changed = [dict(node) for node in variables["celery_nodes"]]
@@ -217,7 +232,9 @@ def test_only_what_changed_is_restarted(host: Host, converge: Callable, variable
 
 
 @pytest.mark.destructive
-def test_a_restart_that_was_interrupted_is_made_up_for(host: Host, app: str, converge: Callable, unit: Callable, show: Callable, nodes: list[dict]) -> None:
+def test_a_restart_that_was_interrupted_is_made_up_for(
+    host: Host, app: str, converge: Callable, unit: Callable, show: Callable, nodes: list[dict]
+) -> None:
     """A run that wrote files and died before the restart leaves nothing that the next run doesn't see."""
     node = unit(nodes[0]["name"])
     before = show(node, "MainPID")
@@ -232,12 +249,13 @@ def test_a_restart_that_was_interrupted_is_made_up_for(host: Host, app: str, con
     ("change", "said"),
     [
         ({"celery_app": "app.core.missing"}, "The module app.core.missing was not found."),
-        ({"celery_name": "chatlite", "celery_nodes": [{"name": "crawler", "queues": ["other"]}]}, "which no node consumes"),
+        (
+            {"celery_name": "chatlite", "celery_nodes": [{"name": "crawler", "queues": ["other"]}]},
+            "which no node consumes",
+        ),
     ],
 )
-def test_a_node_that_does_not_come_up_fails_the_play_with_its_log(
-    converge: Callable, change: dict, said: str
-) -> None:
+def test_a_node_that_does_not_come_up_fails_the_play_with_its_log(converge: Callable, change: dict, said: str) -> None:
     broken = converge(celery_ready_timeout=5, **change)
     assert broken.returncode != 0
     assert said in broken.output
@@ -246,12 +264,16 @@ def test_a_node_that_does_not_come_up_fails_the_play_with_its_log(
 
 
 @pytest.mark.destructive
-def test_everything_is_back_after_a_restart_of_the_host(host: Host, app: str, nodes: list[dict], answers: Callable, wait_for: Callable, variables) -> None:
+def test_everything_is_back_after_a_restart_of_the_host(
+    host: Host, app: str, nodes: list[dict], answers: Callable, wait_for: Callable, variables
+) -> None:
     booted = host.check_output("systemctl show --value --property=UserspaceTimestampMonotonic")
     container = host.backend.get_variables()["ansible_host"]
     local = host.get_host("local://")
     local.check_output("docker restart -t 60 %s", container)
-    wait_for(lambda: host.run("systemctl is-system-running --wait").stdout.strip() == "running", timeout=60, what="boot")
+    wait_for(
+        lambda: host.run("systemctl is-system-running --wait").stdout.strip() == "running", timeout=60, what="boot"
+    )
     assert host.check_output("systemctl show --value --property=UserspaceTimestampMonotonic") != booted
     wait_for(lambda: set(answers()) == {node["name"] for node in nodes}, timeout=60, what="all nodes' answers")
     for node in nodes:

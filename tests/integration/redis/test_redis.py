@@ -31,7 +31,9 @@ def test_runs_on_debians_unit_and_the_packaged_instance_does_not(host: Host, ins
 
 
 def test_never_started_on_the_packaged_configuration(host: Host) -> None:
-    assert host.check_output("journalctl --quiet --no-pager --unit=redis-server.service | grep -c Started || true") == "0"
+    assert (
+        host.check_output("journalctl --quiet --no-pager --unit=redis-server.service | grep -c Started || true") == "0"
+    )
     assert not host.file("/var/log/redis/redis-server.log").exists
 
 
@@ -69,12 +71,16 @@ def test_memory_limit_is_the_inventorys(redis_cli: Callable[..., str], instance:
     assert redis_cli("CONFIG", "GET", "maxmemory").splitlines() == ["maxmemory", str(limit)]
 
 
-@pytest.mark.parametrize("command", ["FLUSHALL", "CONFIG GET maxmemory", "KEYS *", "ACL LIST", "SHUTDOWN", "DEBUG SLEEP 0", "GET other:key"])
+@pytest.mark.parametrize(
+    "command", ["FLUSHALL", "CONFIG GET maxmemory", "KEYS *", "ACL LIST", "SHUTDOWN", "DEBUG SLEEP 0", "GET other:key"]
+)
 def test_application_may_not(redis_cli: Callable[..., str], app: str, command: str) -> None:
     assert "no permissions" in redis_cli("ACL", "DRYRUN", app, *command.split())
 
 
-@pytest.mark.parametrize("command", ["LPUSH {}:queue 1", "BRPOP {}:queue 1", "SET {}:celery-task-meta-1 x", "PUBLISH {}:/0.celery.pidbox x"])
+@pytest.mark.parametrize(
+    "command", ["LPUSH {}:queue 1", "BRPOP {}:queue 1", "SET {}:celery-task-meta-1 x", "PUBLISH {}:/0.celery.pidbox x"]
+)
 def test_application_may(redis_cli: Callable[..., str], app: str, command: str) -> None:
     assert redis_cli("ACL", "DRYRUN", app, *command.format(app).split()) == "OK"
 
@@ -85,7 +91,9 @@ def test_data_survives_a_kill_and_the_unit_comes_back(
 ) -> None:
     assert redis_cli("SET", "celeriac:test", "kept") == "OK"
     # kombu acknowledges in transactions, which the server replays as the default user
-    transaction = "redis.call('SET', 'celeriac:test:1', 'kept') redis.call('SET', 'celeriac:test:2', 'kept') return 'OK'"
+    transaction = (
+        "redis.call('SET', 'celeriac:test:1', 'kept') redis.call('SET', 'celeriac:test:2', 'kept') return 'OK'"
+    )
     assert redis_cli("EVAL", transaction, "0") == "OK"
     wait_for(lambda: "aof_pending_bio_fsync:0" in redis_cli("INFO", "persistence"), what="the fsync")
     before = host.check_output("systemctl show --value --property=MainPID %s", unit(instance))
@@ -109,7 +117,11 @@ def test_refuses_writes_loudly_when_memory_is_full_and_keeps_everything(redis_cl
 
 
 def test_listens_only_where_it_is_told_to(host: Host, instance: dict) -> None:
-    listening = {line.split()[3].rsplit(":", 1)[0] for line in host.check_output("ss -Hltn").splitlines() if f":{instance['port']} " in line}
+    listening = {
+        line.split()[3].rsplit(":", 1)[0]
+        for line in host.check_output("ss -Hltn").splitlines()
+        if f":{instance['port']} " in line
+    }
     addresses = set(host.check_output("hostname -I").split()) | {"127.0.0.1"}
     assert listening <= addresses
     assert "127.0.0.1" in listening
@@ -117,7 +129,11 @@ def test_listens_only_where_it_is_told_to(host: Host, instance: dict) -> None:
 
 def test_another_host_can_log_in_with_the_password_only(host: Host, instance: dict, variables) -> None:
     """Over a real connection from this machine, where the instance listens beyond the loopback."""
-    listening = [line.split()[3].rsplit(":", 1)[0] for line in host.check_output("ss -Hltn").splitlines() if f":{instance['port']} " in line]
+    listening = [
+        line.split()[3].rsplit(":", 1)[0]
+        for line in host.check_output("ss -Hltn").splitlines()
+        if f":{instance['port']} " in line
+    ]
     beyond = [address for address in listening if not address.startswith("127.")]
     if not beyond or "test_host_prefix" not in variables:
         pytest.skip("not reachable from here: the instance listens on the loopback, or its host is no container")

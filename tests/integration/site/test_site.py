@@ -62,7 +62,8 @@ def test_each_queue_reaches_a_node_and_host_meant_for_it(app_run: Callable[..., 
 def test_broker_refuses_a_worker_host_without_a_password(in_app: Callable[[str], Any], variables) -> None:
     refused = in_app(
         "import redis\n"
-        f"client = redis.Redis({variables['broker_host']!r}, {variables['broker_instance']['port']}, socket_timeout=5)\n"
+        f"host, port = {variables['broker_host']!r}, {variables['broker_instance']['port']}\n"
+        "client = redis.Redis(host, port, socket_timeout=5)\n"
         "try:\n    client.ping()\n    result = 'let in'\n"
         "except redis.AuthenticationError:\n    result = 'refused'"
     )
@@ -83,7 +84,10 @@ def test_no_secret_in_what_systemd_shows(every_host: list[Host], secrets: dict[s
 
 def pattern(secret: str) -> str:
     """A regular expression for ``secret`` that doesn't itself hold it: a search must not find its own command line."""
-    return "".join(f"[{character}]" if index == 0 or not character.isalnum() else character for index, character in enumerate(secret))
+    return "".join(
+        f"[{character}]" if index == 0 or not character.isalnum() else character
+        for index, character in enumerate(secret)
+    )
 
 
 def test_no_secret_in_journal_or_logs(every_host: list[Host], secrets: dict[str, str]) -> None:
@@ -106,7 +110,9 @@ def test_no_secret_in_a_file_that_others_can_read(every_host: list[Host], secret
 def test_search_for_secrets_finds_one(every_host: list[Host], secrets: dict[str, str], app: str, inventory) -> None:
     """The environment file holds one, so the searches above could have found it."""
     found = [
-        name for each in every_host for name, secret in secrets.items()
+        name
+        for each in every_host
+        for name, secret in secrets.items()
         if each.run("grep -ral %s /etc", pattern(secret)).stdout.strip() == f"/etc/{app}/{app}.env"
     ]
     assert set(found) >= {"vault_redis_app_password in a URL"}
@@ -137,12 +143,36 @@ def test_check_mode_finds_nothing_to_change(playbook: Callable) -> None:
         ({"preflight_distributions": {"Debian": ["99"]}}, "use one of Debian 99"),
     ],
 )
-def test_what_cannot_be_right_is_refused_before_any_host_is_touched(playbook: Callable, change: dict, said: str) -> None:
+def test_what_cannot_be_right_is_refused_before_any_host_is_touched(
+    playbook: Callable, change: dict, said: str
+) -> None:
     run = playbook("site.yml", **change)
     assert run.returncode != 0
     assert said in " ".join(run.output.split())
     assert "PLAY [Redis]" not in run.output
     assert set(run.changed.values()) == {0}
+
+
+@pytest.mark.destructive
+def test_beat_moves_to_another_host_and_never_runs_twice(host: Host, app: str, inventory, playbook: Callable) -> None:
+    other_name = next(name for name in inventory.group("workers") if name != host.backend.host)
+    other = host.get_host(f"ansible://{other_name}", ansible_inventory=inventory.path)
+    unit = f"{app}-beat.service"
+
+    def moment(each: Host, timestamp: str) -> int:
+        """Microseconds of the kernel's clock, which containers share; 0 if it never was."""
+        return int(each.check_output("systemctl show --value --property=%sTimestampMonotonic %s", timestamp, unit))
+
+    moved = playbook("site.yml", "--tags=celery", celery_beat_enabled=f"{{{{ inventory_hostname == '{other_name}' }}}}")
+    assert moved.returncode == 0, moved.output
+    assert other.service(unit).is_running
+    assert not host.service(unit).exists
+    stopped = host.check_output("journalctl --quiet --unit=%s --output=json --lines=1 --grep='^Stopped'", unit)
+    assert int(json.loads(stopped)["__MONOTONIC_TIMESTAMP"]) < moment(other, "InactiveExit")
+    back = playbook("site.yml", "--tags=celery")
+    assert back.returncode == 0, back.output
+    assert host.service(unit).is_running
+    assert not other.service(unit).exists
 
 
 @pytest.mark.destructive
@@ -153,10 +183,12 @@ def test_everything_is_back_after_a_restart_of_the_broker_host(
     local = host.get_host("local://")
     local.check_output("docker restart -t 60 %s", f"{inventory[broker]['test_host_prefix']}-{broker}")
     queues = "from app.core.celery_config import app; print(sorted(app.control.inspect(timeout=2).ping() or {}))"
-    nodes = inventory[host.backend.host].evaluate("celery_nodes | celery_host_nodes('%s')" % host.backend.host)
+    nodes = inventory[host.backend.host].evaluate(f"celery_nodes | celery_host_nodes('{host.backend.host}')")
     mine = [f"{node['name']}@{host.backend.host}" for node in nodes]
     wait_for(
-        lambda: all(node in host.run(f"{inventory[broker]['app_name']}-run python -c %s", queues).stdout for node in mine),
+        lambda: all(
+            node in host.run(f"{inventory[broker]['app_name']}-run python -c %s", queues).stdout for node in mine
+        ),
         timeout=90,
         what="all nodes' answers",
     )

@@ -1,0 +1,1 @@
+../../celery/inventory/zz_test_hosts.py

@@ -1,0 +1,191 @@
+"""What unit and template tests share: plugins loaded by path, modules run for real, inventories and templates read as
+Ansible reads them."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+os.environ["ANSIBLE_CONFIG"] = str(ROOT / "ansible.cfg")  # before Ansible is imported: it says where our filters are
+
+import yaml  # noqa: E402
+from ansible.inventory.manager import InventoryManager  # noqa: E402
+from ansible.module_utils.testing import patch_module_args  # noqa: E402
+from ansible.parsing.dataloader import DataLoader  # noqa: E402
+from ansible.plugins.loader import init_plugin_loader  # noqa: E402
+from ansible.template import Templar, generate_ansible_template_vars, trust_as_template  # noqa: E402
+from ansible.vars.hostvars import HostVars  # noqa: E402
+from ansible.vars.manager import VariableManager  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+settings.register_profile("celeriac", deadline=None, max_examples=60)  # a busy machine is no bug
+settings.load_profile("celeriac")
+
+init_plugin_loader([])
+
+ROLES = sorted(path.parent.name for path in (ROOT / "roles").glob("*/tasks"))
+ENVIRONMENTS = sorted(
+    str(path.parent.relative_to(ROOT / "inventories")) for path in (ROOT / "inventories").glob("**/hosts.yml")
+)
+SECRETS = {"vault_redis_admin_password": "admin-" + "a" * 24, "vault_redis_app_password": "app-" + "b" * 24}
+
+
+@cache
+def load(path: str) -> ModuleType:
+    """A plugin, imported by its path from the repository's root."""
+    name = "celeriac_" + path.removesuffix(".py").replace("/", "_")
+    spec = importlib.util.spec_from_file_location(name, ROOT / path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def run_module(path: str, arguments: Mapping[str, Any], scratch: Path, *, check: bool = False) -> dict[str, Any]:
+    """Run a module in this process; what it returns as JSON, failures included."""
+    internal = {"_ansible_check_mode": check, "_ansible_diff": True, "_ansible_remote_tmp": str(scratch)}
+    out, umask = io.StringIO(), os.umask(0o022)
+    os.umask(umask)
+    try:
+        with (
+            patch_module_args({**arguments, **internal}),
+            contextlib.redirect_stdout(out),
+            contextlib.suppress(SystemExit),
+        ):
+            load(path).main()
+    finally:
+        os.umask(umask)
+    return dict(json.loads(out.getvalue().strip().splitlines()[-1]))
+
+
+def read_yaml(path: Path) -> Any:
+    """A YAML file as plain data."""
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def specs(role: str) -> dict[str, Any]:
+    """The options of a role's argument_specs."""
+    return dict(read_yaml(ROOT / "roles" / role / "meta/argument_specs.yml")["argument_specs"]["main"]["options"])
+
+
+def defaults(role: str) -> dict[str, Any]:
+    """A role's defaults."""
+    return dict(read_yaml(ROOT / "roles" / role / "defaults/main.yml") or {})
+
+
+FACTS = {
+    "distribution": "Debian",
+    "distribution_major_version": "13",
+    "default_ipv4": {"address": "192.0.2.7"},
+}
+
+
+@cache
+def _read(source: str) -> tuple[DataLoader, InventoryManager]:
+    loader = DataLoader()
+    return loader, InventoryManager(loader, sources=[source])
+
+
+class Inventory:
+    """An inventory, with variables that a run would add."""
+
+    def __init__(self, source: Path | str, *, facts: Mapping[str, Any] | None = None, **extra: Any) -> None:
+        self.source, self.extra = ROOT / source, extra
+        self.loader, self.manager = _read(str(self.source))
+        self._variables = VariableManager(self.loader, self.manager)
+        self._variables._extra_vars = {**self._variables._extra_vars, **extra}
+        for host in self.manager.get_hosts():
+            self._variables.set_host_facts(host.name, dict((facts or {}).get(host.name, FACTS)))
+
+    @property
+    def groups(self) -> dict[str, list[str]]:
+        """Group -> its hosts."""
+        return dict(self.manager.get_groups_dict())
+
+    @property
+    def hostvars(self) -> HostVars:
+        """What playbooks see as ``hostvars``."""
+        return HostVars(self.manager, self._variables, self.loader)
+
+    def variables(self, host: str) -> dict[str, Any]:
+        """A host's variables, not templated yet."""
+        return dict(self._variables.get_vars(host=self.manager.get_host(host)))
+
+    def evaluate(self, host: str, expression: str, **more: Any) -> Any:
+        """The value of a Jinja expression on a host."""
+        templar = Templar(loader=self.loader, variables={**self.variables(host), **more})
+        return templar.evaluate_expression(trust_as_template(expression))
+
+
+@dataclass(frozen=True)
+class File:
+    """A file as a role's task would write it."""
+
+    content: str
+    owner: str
+    group: str
+    mode: str
+
+
+_rendered: dict[tuple[Path, str, str], dict[str, File]] = {}
+
+
+def files(inventory: Inventory, role: str, host: str, **more: Any) -> dict[str, File]:
+    """Every file that the role writes on the host: path -> file, rendered from the arguments of the role's own task."""
+    if more or inventory.extra:
+        return dict(_files(inventory, role, host, more))
+    key = (inventory.source, role, host)
+    if key not in _rendered:
+        _rendered[key] = dict(_files(inventory, role, host, {}))
+    return _rendered[key]
+
+
+def _files(inventory: Inventory, role: str, host: str, more: Mapping[str, Any]) -> Iterator[tuple[str, File]]:
+    expand = load("plugins/action/managed_files.py").expand
+    loader, directory = inventory.loader, ROOT / "roles" / role
+
+    def trusted(name: str) -> Any:
+        return loader.load_from_file(str(directory / name), trusted_as_template=True) or {}
+
+    variables = {
+        **trusted("defaults/main.yml"),
+        "__redis_packages": {"versions": {"redis-server": "7.0.15"}},
+        **SECRETS,
+        **inventory.variables(host),
+        **trusted("vars/main.yml"),
+        **more,
+    }
+    tasks = [task["managed_files"] for task in trusted("tasks/configure.yml") if "managed_files" in task]
+    assert tasks, f"{role} has no task that writes files"
+    templar = Templar(loader=loader, variables=variables)
+    for task in tasks:
+        for unexpanded in templar.template(task)["files"]:
+            for entry, item in expand(unexpanded):
+                if "src" in entry:
+                    source = directory / "templates" / entry["src"]
+                    own = {**variables, **generate_ansible_template_vars(entry["src"], str(source)), "item": item}
+                    own_templar = templar.copy_with_new_env(
+                        searchpath=[str(directory / "templates")], available_variables=own
+                    )
+                    text = source.read_text(encoding="utf-8")
+                    content = own_templar.template(trust_as_template(text), escape_backslashes=False)
+                    content = content.rstrip("\n") + "\n"
+                else:
+                    content = entry["content"]
+                yield (
+                    entry["path"],
+                    File(content, entry.get("owner", "root"), entry.get("group", "root"), entry.get("mode", "0644")),
+                )

@@ -1,0 +1,106 @@
+"""An inventory is a test: each parses, has the same shape, and names its secrets."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from harness import ENVIRONMENTS, ROOT, SECRETS, Inventory, read_yaml
+
+INVENTORIES = ROOT / "inventories"
+DEVELOPMENT = {"development"}  # whose secrets are made on first use
+ROLE_GROUPS = set(read_yaml(INVENTORIES / "shared/topology.yml")["all"]["children"])
+SCENARIOS = sorted((ROOT / "molecule").glob("*/inventory"))
+
+EVERY = pytest.mark.parametrize("environment", ENVIRONMENTS)
+
+
+@EVERY
+def test_an_environment_parses_and_its_groups_are_those_of_the_topology(environment: str) -> None:
+    groups = Inventory(INVENTORIES / environment).groups
+    assert set(groups) - {"all", "ungrouped"} == ROLE_GROUPS
+    assert groups["ungrouped"] == []
+    assert all(groups[group] for group in ROLE_GROUPS)
+
+
+@EVERY
+@pytest.mark.parametrize("name", ["topology.yml", "wiring.yml"])
+def test_an_environment_links_to_the_shared_parts(environment: str, name: str) -> None:
+    link = INVENTORIES / environment / name
+    assert link.is_symlink()
+    assert not link.readlink().is_absolute()
+    assert link.resolve() == INVENTORIES / "shared" / name
+
+
+@EVERY
+def test_group_vars_hold_no_secret_and_no_connection(environment: str) -> None:
+    for path in (INVENTORIES / environment / "group_vars").rglob("*.yml"):
+        if path.name != "vault.yml":
+            assert [name for name in read_yaml(path) if name.startswith(("vault_", "ansible_"))] == []
+
+
+@EVERY
+def test_secrets_are_those_that_the_example_names(environment: str) -> None:
+    example = INVENTORIES / environment / "group_vars/all/vault.yml.example"
+    if environment in DEVELOPMENT:
+        assert not example.exists()
+        return
+    inventory = Inventory(INVENTORIES / environment)
+    wanted = inventory.evaluate(inventory.groups["all"][0], "preflight_secrets")
+    assert list(read_yaml(example)) == wanted == list(SECRETS)
+    assert set(read_yaml(example).values()) == {""}
+    assert f"ansible-vault encrypt inventories/{environment}/group_vars/all/vault.yml\n" in example.read_text()
+
+
+def test_secrets_of_test_hosts_are_the_same_ones() -> None:
+    assert set(read_yaml(ROOT / "molecule/shared/secrets.yml")["all"]["vars"]) == set(SECRETS)
+
+
+@EVERY
+def test_a_vault_is_not_tracked_in_the_clear(environment: str) -> None:
+    vault = INVENTORIES / environment / "group_vars/all/vault.yml"
+    if vault.exists():
+        assert vault.read_text().startswith("$ANSIBLE_VAULT;")
+
+
+@EVERY
+def test_the_wiring_joins_the_roles(environment: str) -> None:
+    inventory = Inventory(INVENTORIES / environment, **SECRETS)
+    worker, broker = inventory.groups["workers"][0], inventory.groups["redis"][0]
+    url = inventory.evaluate(worker, "app_environment.CELERY_BROKER_URL")
+    port = inventory.evaluate(broker, "redis_instances[0].port")
+    user = inventory.evaluate(broker, "redis_users[1]")
+    assert url == f"redis://{user['name']}:{user['password']}@{broker}:{port}/0"
+    assert inventory.evaluate(worker, "app_environment.CELERY_GLOBAL_KEYPREFIX") == user["key_prefix"]
+
+
+def test_the_application_gets_what_it_sets_itself() -> None:
+    inventory = Inventory(INVENTORIES / "production", **SECRETS, app_settings={"MINE": "1"})
+    environment = inventory.evaluate("worker1", "app_environment")
+    assert environment["MINE"] == "1"
+    assert "CELERY_BROKER_URL" in environment
+
+
+@pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.parent.name)
+def test_a_scenario_has_the_shape_of_an_environment(path: Path) -> None:
+    assert {"hosts.yml", "topology.yml", "wiring.yml"} <= {child.name for child in path.iterdir()}
+    for name in ("topology.yml", "wiring.yml"):
+        assert (path / name).resolve() == INVENTORIES / "shared" / name
+
+
+def test_environments_are_those_of_the_makefile_and_of_rehearse() -> None:
+    import rehearse
+
+    makefile = (ROOT / "Makefile").read_text()
+    patterns = re.findall(r"inventories/\S+?/hosts\.yml", makefile[makefile.index("ENVIRONMENTS :=") :])
+    found = {path for pattern in patterns if "%" not in pattern for path in ROOT.glob(pattern)}
+    assert sorted(str(path.parent.relative_to(INVENTORIES)) for path in found) == ENVIRONMENTS
+    assert rehearse.environments() == ENVIRONMENTS
+
+
+def test_the_makefiles_default_environment_is_there() -> None:
+    default = re.search(r"^ENV \?= (\w+)$", (ROOT / "Makefile").read_text(), re.M)
+    assert default is not None
+    assert default[1] in ENVIRONMENTS
+    assert f"inventory = .rehearsal/{default[1]}\n" in (ROOT / "ansible.cfg").read_text()

@@ -1,0 +1,149 @@
+"""What every playbook, role and template keeps to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import ROLES, ROOT, read_yaml
+
+PLAYBOOKS = [ROOT / "site.yml", *sorted((ROOT / "playbooks").glob("*.yml"))]
+TASKS = sorted((ROOT / "roles").glob("*/tasks/*.yml"))
+TEMPLATES = sorted((ROOT / "roles").glob("*/templates/**/*.j2"))
+SOURCES = [*PLAYBOOKS, *TASKS, *TEMPLATES, *sorted((ROOT / "roles").glob("*/[dv]*/*.yml"))]
+OWN = {path.stem for kind in ("action", "modules") for path in (ROOT / "plugins" / kind).glob("*.py")}
+KEYWORDS = set(
+    "name when loop loop_control register changed_when failed_when notify tags vars no_log become become_user "
+    "delegate_to run_once until retries delay check_mode diff environment args block rescue always "
+    "any_errors_fatal".split()
+)
+SECRET = re.compile(r"password|redis_users|users\.acl|app_environment|vault_")
+# Formats that have no comments.
+WITHOUT_COMMENTS = {"users.acl.j2"}
+# Parts that others include have no first line of their own.
+INCLUDED = {"sandbox.j2"}
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def flat(tasks: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for task in tasks:
+        inner = [entry for key in ("block", "rescue", "always") for entry in task.get(key, [])]
+        yield task
+        yield from flat(inner)
+
+
+def all_tasks() -> Iterator[tuple[str, dict[str, Any]]]:
+    for path in TASKS:
+        for task in flat(read_yaml(path) or []):
+            yield relative(path), task
+    for path in PLAYBOOKS:
+        for play in read_yaml(path):
+            for key in ("pre_tasks", "tasks", "post_tasks", "handlers"):
+                for task in flat(play.get(key, [])):
+                    yield relative(path), task
+
+
+ALL_TASKS = list(all_tasks())
+EVERY_TASK = pytest.mark.parametrize(
+    ("path", "task"), ALL_TASKS, ids=[f"{path}:{task.get('name')}" for path, task in ALL_TASKS]
+)
+
+
+@pytest.mark.parametrize("path", PLAYBOOKS, ids=relative)
+def test_a_play_has_a_name_and_hosts(path: Path) -> None:
+    for play in read_yaml(path):
+        assert play["name"][0].isupper()
+        assert "hosts" in play or "ansible.builtin.import_playbook" in play
+
+
+def test_site_only_imports_playbooks() -> None:
+    imported = [set(play) for play in read_yaml(ROOT / "site.yml")]
+    assert all(keys == {"name", "ansible.builtin.import_playbook"} for keys in imported)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_main_is_a_table_of_contents(role: str) -> None:
+    for task in read_yaml(ROOT / "roles" / role / "tasks/main.yml"):
+        assert set(task) == {"name", "ansible.builtin.import_tasks", "tags"}
+        stem = task["ansible.builtin.import_tasks"].removesuffix(".yml")
+        tags = task["tags"] if isinstance(task["tags"], list) else [task["tags"]]
+        assert f"{role}_{stem}" in tags
+        assert task["name"].lower() == stem
+
+
+@EVERY_TASK
+def test_a_task_names_one_module_in_full(path: str, task: dict[str, Any]) -> None:
+    modules = set(task) - KEYWORDS
+    if "block" not in task:
+        assert len(modules) == 1
+    assert all(module.count(".") >= 2 or module in OWN for module in modules)
+
+
+@EVERY_TASK
+def test_a_task_is_named_after_its_file(path: str, task: dict[str, Any]) -> None:
+    prefix = "" if path.endswith("/main.yml") or not path.startswith("roles/") else f"{Path(path).stem} | "
+    assert task["name"].startswith(prefix)
+    assert task["name"].removeprefix(prefix)[0].isupper()
+
+
+@EVERY_TASK
+def test_nothing_hides_a_failure_or_keeps_state_of_its_own(path: str, task: dict[str, Any]) -> None:
+    assert not task.get("ignore_errors")
+    assert task.get("failed_when") is not False
+    assert "ansible.builtin.set_fact" not in task
+    assert "is changed" not in str(task.get("when", ""))
+
+
+@EVERY_TASK
+def test_a_task_with_secrets_does_not_log_them(path: str, task: dict[str, Any]) -> None:
+    arguments = {key: value for key, value in task.items() if key not in ("name", "register")}
+    if SECRET.search(str(arguments)) and "preflight_secrets" not in str(arguments):
+        assert task.get("no_log") is True
+
+
+@EVERY_TASK
+def test_modes_are_strings(path: str, task: dict[str, Any]) -> None:
+    """An unquoted 0640 is the number 416."""
+    modes = re.findall(r"'mode': (\S+?)[,}]", str(task))
+    assert all(re.fullmatch(r"'0[0-7]{3}'", mode) for mode in modes)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_a_role_reads_neither_groups_nor_other_hosts_nor_the_controllers_environment(path: Path) -> None:
+    text = path.read_text()
+    if path.is_relative_to(ROOT / "roles"):
+        assert not re.search(r"\bgroups\s*[\[.]|\bhostvars\b", text)
+    assert not re.search(r"lookup\(\s*['\"](ansible\.builtin\.)?env", text)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_defaults_are_literals(role: str) -> None:
+    assert "{{" not in (ROOT / "roles" / role / "defaults/main.yml").read_text()
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=relative)
+def test_a_template_says_first_that_it_is_managed(path: Path) -> None:
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("#!")]
+    if path.name in WITHOUT_COMMENTS | INCLUDED:
+        assert "ansible_managed" not in "".join(lines)
+    else:
+        assert lines[0] == "{{ ansible_managed | comment }}"
+
+
+@pytest.mark.parametrize("path", [*TASKS, *TEMPLATES], ids=relative)
+def test_files_are_short(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= (60 if path.suffix == ".j2" else 80)
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=relative)
+def test_every_template_is_used(path: Path) -> None:
+    role = ROOT / "roles" / path.relative_to(ROOT / "roles").parts[0]
+    name = str(path.relative_to(role / "templates"))
+    users = [*role.glob("tasks/*.yml"), *role.glob("templates/**/*.j2")]
+    assert any(name in user.read_text() for user in users if user != path)

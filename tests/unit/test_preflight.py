@@ -1,0 +1,189 @@
+"""playbooks/preflight.yml without hosts: its own expression over inventories/production and broken variants of it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.template import Templar, trust_as_template
+from harness import ENVIRONMENTS, FACTS, ROOT, SECRETS, Inventory, read_yaml
+
+PLAYBOOK = ROOT / "playbooks/preflight.yml"
+(TASK,) = read_yaml(PLAYBOOK)[0]["tasks"]
+
+CRAWLER = {"name": "crawler", "queues": ["crawl_queue"]}
+REST = {"name": "rest", "queues": ["process_queue", "schedule_queue", "monitor_queue", "default"]}
+BROKER = {"name": "broker", "port": 6379, "profile": "broker", "maxmemory": "2gb"}
+
+
+def problems(inventory: Inventory) -> list[str]:
+    """What the playbook's task would say."""
+    expressions = {name: trust_as_template(value) for name, value in TASK["vars"].items()}
+    variables = {
+        **inventory.variables("broker1" if "broker1" in inventory.groups["all"] else inventory.groups["all"][0]),
+        **expressions,
+        "hostvars": inventory.hostvars,
+        "playbook_dir": str(PLAYBOOK.parent),
+    }
+    return list(Templar(loader=inventory.loader, variables=variables).template(expressions["__preflight_problems"]))
+
+
+@pytest.fixture
+def variant(tmp_path: Path) -> Callable[..., Inventory]:
+    """inventories/production with other ``hosts`` (group -> hosts) or variables; None takes a secret away."""
+
+    def make(
+        hosts: dict[str, list[str]] | None = None, facts: dict[str, Any] | None = None, **changes: Any
+    ) -> Inventory:
+        source = ROOT / "inventories/production"
+        if hosts is not None:
+            source = Path(shutil.copytree(source, tmp_path / "inventory"))
+            groups = [f"{group}:\n  hosts: {{{', '.join(names)}}}\n" for group, names in hosts.items()]
+            (source / "hosts.yml").write_text("".join(groups))
+        extra = {name: value for name, value in {**SECRETS, **changes}.items() if value is not None}
+        return Inventory(source, facts=facts, **extra)
+
+    return make
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_every_environment_has_no_problem_but_secrets(environment: str) -> None:
+    assert problems(Inventory(f"inventories/{environment}", **SECRETS)) == []
+
+
+def test_the_task_refuses_if_there_is_a_problem() -> None:
+    assert TASK["ansible.builtin.assert"]["that"] == "__preflight_problems | length == 0"
+    assert TASK["run_once"]
+    assert TASK["tags"] == "always"
+
+
+FLEET = {"redis": ["broker1"], "workers": ["worker1", "worker2"]}
+BROKEN: dict[str, tuple[dict[str, Any], str]] = {
+    "unknown key in a node": (
+        {"celery_nodes": [{**CRAWLER, "concurency": 4}, REST]},
+        "celery_nodes[0] (crawler) has the unknown key 'concurency': use one of",
+    ),
+    "node without queues": (
+        {"celery_nodes": [{"name": "crawler"}, REST]},
+        "celery_nodes[0] (crawler) has queues None: list at least one queue",
+    ),
+    "same name twice": (
+        {"celery_nodes": [CRAWLER, CRAWLER, REST]},
+        "celery_nodes names 'crawler' 2 times on worker1, worker2: give each node",
+    ),
+    "same name by instances": (
+        {"celery_nodes": [{**CRAWLER, "instances": 2}, {**REST, "name": "crawler2"}]},
+        "celery_nodes names 'crawler2' 2 times on worker1, worker2: give each node",
+    ),
+    "queue that nobody consumes": (
+        {"celery_nodes": [CRAWLER, {**REST, "queues": REST["queues"][1:]}]},
+        "celery_routed_queues has the queue 'process_queue', which no node consumes: add it",
+    ),
+    "autoscale beside concurrency": (
+        {"celery_nodes": [{**CRAWLER, "concurrency": 4, "autoscale": {"min": 1, "max": 8}}, REST]},
+        "celery_nodes[0] (crawler) has autoscale {'min': 1, 'max': 8} beside concurrency 4: keep one",
+    ),
+    "nodes that are no list": (
+        {"celery_nodes": {"crawler": CRAWLER}},
+        "celery_nodes is {'crawler': {'name': 'crawler', 'queues': ['crawl_queue']}}: give it a list",
+    ),
+    "node on a host that isn't there": (
+        {"celery_nodes": [{**CRAWLER, "hosts": ["worker1", "worker3"]}, REST]},
+        "celery_nodes[0] (crawler) runs on the host 'worker3', which isn't in the group workers: name one of worker1",
+    ),
+    "limit that systemd would ignore": (
+        {"celery_nodes": [{**CRAWLER, "memory_max": "2GB"}, REST]},
+        "celery_nodes[0] (crawler) has memory_max '2GB': give it",
+    ),
+    "beat on no host": (
+        {"hosts": FLEET},
+        "The group beat has no host of the group workers: put one in",
+    ),
+    "beat on a host that runs no nodes": (
+        {"hosts": {**FLEET, "beat": ["broker1"]}},
+        "The group beat has no host of the group workers: put one in",
+    ),
+    "beat on two hosts": (
+        {"hosts": {**FLEET, "beat": ["worker1", "worker2"]}},
+        "The group beat has the hosts worker1, worker2: leave one",
+    ),
+    "no broker host": (
+        {"hosts": {"workers": ["worker1", "worker2"], "beat": ["worker1"]}, "broker_host": "elsewhere"},
+        "The group redis has no host: put one in",
+    ),
+    "no value for a secret": (
+        {"vault_redis_app_password": None},
+        "vault_redis_app_password has no value: copy group_vars/all/vault.yml.example",
+    ),
+    "empty secret": (
+        {"vault_redis_admin_password": ""},
+        "vault_redis_admin_password has no value: copy group_vars/all/vault.yml.example",
+    ),
+    "short password": (
+        {"vault_redis_app_password": "hunter2-hunter"},
+        "redis_users[1] (chatlite) has a password of 14 characters: set one of at least 16",
+    ),
+    "unsupported distribution": (
+        {"facts": {"worker2": {**FACTS, "distribution_major_version": "11"}}},
+        "ansible_facts.distribution of worker2 is Debian 11: use one of Debian 12, Debian 13",
+    ),
+    "broker that evicts": (
+        {"redis_instances": [{**BROKER, "config": {"maxmemory-policy": "allkeys-lru"}}]},
+        "redis_instances[0] (broker) is a broker with maxmemory-policy 'allkeys-lru': leave noeviction",
+    ),
+    "name of a Debian user": (
+        {"app_name": "www-data", "redis_users": [{"name": "a", "profile": "celery", "password": "p" * 16}]},
+        "app_name is 'www-data', which Debian uses itself",
+    ),
+    "application that isn't there": (
+        {"app_source": {"type": "path", "path": "examples/chatlight"}},
+        "app_source.path is 'examples/chatlight', which is no directory",
+    ),
+    "setting that Celery takes for an option": (
+        {"app_settings": {"CELERY_WORKER_CONCURRENCY": 4}},
+        "app_environment has 'CELERY_WORKER_CONCURRENCY': name it otherwise",
+    ),
+    "setting that isn't defined": (
+        {"app_settings": trust_as_template("{{ shop_settings }}")},
+        "app_environment can't be computed: 'shop_settings' is undefined: correct the expression",
+    ),
+    "misspelt variable": (
+        {"celery_node": [CRAWLER]},
+        "celery_node is set for worker2, but is no variable of a role: write celery_nodes",
+    ),
+    "application's module": (
+        {"celery_app": "app/core/celery_config.py"},
+        "celery_app is 'app/core/celery_config.py': name the module",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_cannot_be_right_is_one_sentence_with_a_remedy(variant: Callable[..., Inventory], name: str) -> None:
+    changes, said = BROKEN[name]
+    found = problems(variant(**changes))
+    assert len(found) == 1, found
+    assert found[0].startswith(said)
+    assert re.fullmatch(r"[^\n]+: [^\n]+\.", found[0])
+
+
+def test_all_that_is_wrong_is_said_at_once(variant: Callable[..., Inventory]) -> None:
+    wrong = {
+        name: value
+        for changes, _ in (BROKEN["broker that evicts"], BROKEN["misspelt variable"])
+        for name, value in changes.items()
+    }
+    found = problems(variant(**wrong, celery_app="", vault_redis_app_password=None))
+    assert len(found) == 4, found
+
+
+def test_no_password_is_in_a_sentence(variant: Callable[..., Inventory]) -> None:
+    found = problems(
+        variant(vault_redis_admin_password="hunter2", app_settings={"A": "hunter2\n"}, redis_users="hunter2")
+    )
+    assert found
+    assert "hunter2" not in " ".join(found)

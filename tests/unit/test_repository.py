@@ -1,0 +1,78 @@
+"""What holds for every tracked file."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from harness import ROOT
+
+# A package index, mirror, proxy or registry that only this or that machine has. Public documentation may be linked to.
+HOST_OF_PACKAGES = re.compile(
+    r"--(?:extra-)?index-url[= ]\s*['\"]?https?:|^\s*(?:index|extra-index)-url\s*=|\bPIP_(?:EXTRA_)?INDEX_URL=|"
+    r"\bUV_(?:DEFAULT_)?INDEX(?:_URL)?=['\"]?https?:|"
+    r"https?://(?!(?:[\w.-]+\.)?example(?:\.(?:com|net|org))?\b)[\w.-]*(?:mirror|proxy|artifactory|nexus|registry|pypi\.|"
+    r"deb\.debian|ftp\.[a-z]+\.debian)[\w.-]*[/:]",
+    re.MULTILINE,
+)
+
+
+def tracked() -> list[Path]:
+    """Files that git tracks or would; links are someone else's content."""
+    listing = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        check=True,
+    ).stdout
+    paths = [ROOT / name for name in listing.split("\0") if name]
+    return [path for path in paths if path.is_file() and not path.is_symlink()]
+
+
+TRACKED = tracked()
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("--index-url https://a.example/simple", True),
+        ("index-url = http://10.0.0.1/simple", True),
+        ("deb http://mirror.corp.internal/debian bookworm main", True),
+        ("https://registry.corp.internal/v2/", True),
+        ("http://mirror.corp.internal:8080/", True),
+        ("http://mirror.example/debian", False),
+        ("uv pip compile --no-emit-index-url", False),
+        ("https://docs.celeryq.dev/en/stable/", False),
+    ],
+)
+def test_the_search_for_hosts_of_packages_finds_them(text: str, found: bool) -> None:
+    assert bool(HOST_OF_PACKAGES.search(text)) is found
+
+
+def test_no_host_of_packages_in_a_tracked_file() -> None:
+    found = {
+        f"{path.relative_to(ROOT)}: {match[0]}"
+        for path in TRACKED
+        if path != Path(__file__)
+        for match in HOST_OF_PACKAGES.finditer(path.read_text(encoding="utf-8", errors="replace"))
+    }
+    assert found == set()
+
+
+def test_every_plugin_has_a_test_of_its_name() -> None:
+    plugins = [path for path in TRACKED if path.is_relative_to(ROOT / "plugins") and path.suffix == ".py"]
+    assert len(plugins) >= 10
+    names = {f"test_{path.parent.name.removesuffix('s')}_{path.stem}.py" for path in plugins}
+    assert names <= {path.name for path in (ROOT / "tests/unit").iterdir()}
+
+
+def test_every_target_of_the_makefile_is_phony_and_public_ones_are_described() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z][a-z+-]*):(?!=)", makefile, re.M))
+    phony = set(re.search(r"^\.PHONY: ((?:.*\\\n)*.*)$", makefile, re.M)[1].replace("\\\n", " ").split())  # type: ignore[index]
+    assert targets == phony
+    for promised in ("up", "verify", "down", "test", "lint", "unit", "molecule"):
+        assert re.search(rf"^{promised}:.*## .", makefile, re.M)
