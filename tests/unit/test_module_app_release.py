@@ -63,7 +63,8 @@ def interpreter(directory: Path) -> str:
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Host:
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    monkeypatch.delenv("PYTHONPYCACHEPREFIX", raising=False)  # bytecode belongs into the release
     return Host(tmp_path)
 
 
