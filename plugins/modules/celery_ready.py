@@ -97,7 +97,7 @@ while True:
     seen = {name: sorted(q["name"] for q in queues) for name, queues in replies.items()}
     if all(seen.get(n) == sorted(q) for n, q in ask["nodes"].items()) or time.monotonic() > deadline:
         break
-    time.sleep(0.2)
+    time.sleep(0.2)  # between two looks at the nodes
 pong = sorted(app.control.inspect(destination=names, limit=len(names), timeout=1.0).ping() or {})
 print(json.dumps({"seen": seen, "pong": pong, "routed": sorted(str(getattr(q, "name", q)) for q in routed)}))
 """
