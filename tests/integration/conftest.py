@@ -8,59 +8,17 @@ import re
 import shlex
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.inventory.manager import InventoryManager
-from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
-from ansible.template import Templar, trust_as_template
-from ansible.vars.manager import VariableManager
+from live import Inventory, Variables
+from servers import Server
 from testinfra.host import Host
 
 ROOT = Path(__file__).resolve().parents[2]
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
-
-init_plugin_loader([])
-
-
-class Variables(Mapping[str, Any]):
-    """A host's inventory variables, templated as they are read."""
-
-    def __init__(self, manager: VariableManager, host: Any) -> None:
-        self._all = manager.get_vars(host=host)
-        self._templar = Templar(loader=manager._loader, variables=self._all)
-
-    def __getitem__(self, name: str) -> Any:
-        return self._templar.template(self._all[name])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._all)
-
-    def __len__(self) -> int:
-        return len(self._all)
-
-    def evaluate(self, expression: str) -> Any:
-        """The value of a Jinja expression, filters of the project included."""
-        return self._templar.evaluate_expression(trust_as_template(expression))
-
-
-class Inventory:
-    """The inventory under test."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        loader = DataLoader()
-        self._manager = InventoryManager(loader, sources=[path])
-        self._variables = VariableManager(loader, self._manager)
-
-    def group(self, name: str) -> list[str]:
-        return [host.name for host in self._manager.get_hosts(name)]
-
-    def __getitem__(self, host: str) -> Variables:
-        return Variables(self._variables, self._manager.get_host(host))
 
 
 @pytest.fixture(scope="session")
@@ -104,15 +62,8 @@ def in_app(app_run: Callable[..., str]) -> Callable[[str], Any]:
 
 @pytest.fixture
 def redis_cli(host: Host, variables: Variables) -> Callable[..., str]:
-    """Run redis-cli on the host as the user ``admin``; what the server answers."""
-
-    def run(*command: str, user: str = "admin", instance: int = 0) -> str:
-        port = variables["redis_instances"][instance]["port"]
-        password = next(u["password"] for u in variables["redis_users"] if u["name"] == user)
-        call = ["redis-cli", "--no-auth-warning", "-p", str(port), "--user", user, *command]
-        return str(host.run(f"REDISCLI_AUTH={shlex.quote(password)} {shlex.join(call)}").stdout.strip())
-
-    return run
+    """Run redis-cli on the host's first instance as the user ``admin``; what the server answers."""
+    return Server(host, variables, variables["redis_instances"][0]).cli
 
 
 @pytest.fixture(scope="session")
@@ -172,7 +123,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     host = getattr(item, "funcargs", {}).get("host")
     if report.failed and report.when == "call" and host is not None:
         journal = host.run(
-            "journalctl --no-pager --output=short-iso --lines=60 --unit='*-worker@*' --unit='*-beat*' --unit='redis*'"
+            "journalctl --no-pager --output=short-iso --lines=60 --unit='*-worker@*' --unit='*-beat*' "
+            "--unit='redis*' --unit='valkey*'"
         )
         report.sections.append((f"journal of {host.backend.host}", journal.stdout))
     return report
