@@ -8,8 +8,9 @@ module: systemd_units
 short_description: Enable, start and restart a set of systemd units, and retire those that left it, in one call
 description:
   - Reloads systemd if a unit file changed on disk, enables and starts each unit of I(units).
-  - Restarts a running unit that began before its unit files or any of its I(inputs) were last changed. What needs a
-    restart is read off the host, not off what this play changed, so a run that was interrupted is repaired by the next.
+  - Restarts a running unit that began before its unit files or any of its I(inputs) were last changed, or whose program
+    was replaced by a package's upgrade. What needs a restart is read off the host, not off what this play changed, so a
+    run that was interrupted is repaired by the next.
   - Stops and disables units that match I(retire) and aren't in I(units) or I(keep).
 options:
   units:
@@ -71,9 +72,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-PROPERTIES = (
-    "Id LoadState ActiveState UnitFileState NeedDaemonReload InactiveExitTimestamp FragmentPath DropInPaths".split()
-)
+PROPERTIES = "Id LoadState ActiveState UnitFileState NeedDaemonReload InactiveExitTimestamp FragmentPath DropInPaths MainPID".split()
 RUNNING = {"active", "activating", "reloading"}
 SYSTEM = "/etc/systemd/system"
 
@@ -97,6 +96,14 @@ def seconds(timestamp: str) -> float:
 def last_change(paths: list[str]) -> float:
     """When the latest of ``paths`` was changed (a link: pointed elsewhere), in seconds since the epoch; 0 for none."""
     return max((os.lstat(path).st_mtime for path in paths if os.path.lexists(path)), default=0.0)
+
+
+def replaced(pid: str) -> bool:
+    """Whether the program that process ``pid`` runs is no longer on the disk."""
+    try:
+        return os.readlink(f"/proc/{pid}/exe").endswith(" (deleted)")
+    except OSError:
+        return False
 
 
 class Units:
@@ -182,7 +189,9 @@ class Units:
                 continue
             if state["ActiveState"] not in RUNNING:
                 self.done["started"].append(unit["name"])
-            elif last_change(self.files(state) + unit["inputs"]) > seconds(state["InactiveExitTimestamp"]):
+            elif replaced(state.get("MainPID", "")) or last_change(self.files(state) + unit["inputs"]) > seconds(
+                state["InactiveExitTimestamp"]
+            ):
                 self.done["restarted"].append(unit["name"])
         if self.done["enabled"]:
             self.run("enable", *self.done["enabled"])

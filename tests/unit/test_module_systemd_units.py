@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -88,6 +90,28 @@ def test_show_is_split_into_units_in_order() -> None:
 )
 def test_timestamps_are_read(timestamp: str, expected: float) -> None:
     assert plugin.seconds(timestamp) == expected
+
+
+def test_a_program_that_a_package_replaced_is_seen(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    shutil.copy("/bin/sleep", program)
+    with subprocess.Popen([program, "60"]) as process:
+        try:
+            assert not plugin.replaced(str(process.pid))
+            program.unlink()
+            assert plugin.replaced(str(process.pid))
+        finally:
+            process.kill()
+    assert not plugin.replaced("0")
+    assert not plugin.replaced("")
+
+
+def test_a_unit_whose_program_was_replaced_is_restarted(
+    systemctl: Systemctl, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    systemctl.units = {"old.service": {**RUNNING, "MainPID": "7"}, "new.service": {**RUNNING, "MainPID": "8"}}
+    monkeypatch.setattr(plugin, "replaced", lambda pid: pid == "7")
+    assert run(units=[{"name": "old.service"}, {"name": "new.service"}])["restarted"] == ["old.service"]
 
 
 def test_last_change_is_the_latest_and_of_a_link_its_own(tmp_path: Path) -> None:
