@@ -21,6 +21,8 @@ Entry = dict[str, Any]
 def expand(entry: Mapping[str, Any]) -> Iterator[tuple[Entry, Mapping[str, Any]]]:
     """``entry`` once for each item of its ``each``, with the fields of the item put into ``path``, and the item.
 
+    A file without ``src`` and ``content`` has the item's ``content``.
+
     >>> [entry["path"] for entry, item in expand({"path": "/etc/{name}", "each": [{"name": "a"}, {"name": "b"}]})]
     ['/etc/a', '/etc/b']
     """
@@ -29,7 +31,8 @@ def expand(entry: Mapping[str, Any]) -> Iterator[tuple[Entry, Mapping[str, Any]]
         yield plain, {}
         return
     for item in entry["each"]:
-        yield {**plain, "path": plain["path"].format_map(item)}, item
+        content = {"content": item["content"]} if "content" in item and not {"src", "content"} & plain.keys() else {}
+        yield {**plain, **content, "path": plain["path"].format_map(item)}, item
 
 
 # What the module's argument_spec says too
