@@ -72,7 +72,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-PROPERTIES = "Id LoadState ActiveState UnitFileState NeedDaemonReload InactiveExitTimestamp FragmentPath DropInPaths MainPID".split()
+PROPERTIES = (
+    "Id LoadState ActiveState UnitFileState NeedDaemonReload InactiveExitTimestamp MainPID FragmentPath DropInPaths"
+).split()
 RUNNING = {"active", "activating", "reloading"}
 SYSTEM = "/etc/systemd/system"
 
