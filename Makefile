@@ -65,6 +65,9 @@ lock: bootstrap ## Compile the locks again; UPGRADE=1 takes newer versions
 		(cd "$$(dirname "$$input")" && compile --python-version 3.11.2 --output-file requirements.txt requirements.in); \
 	done
 
+tables: bootstrap images ## Ask the servers of each Debian again which directives and commands they know
+	$(PYTHON) tools/redis_tables.py
+
 docs: bootstrap ## Write the variable tables of the roles' READMEs from their argument_specs
 	@for specs in $(wildcard roles/*/meta/argument_specs.yml); do \
 		role="$${specs%/meta/*}"; aar-doc --output-mode inject "$$role" markdown; \
@@ -110,5 +113,5 @@ scenario:
 bootstrap+images:
 	@$(MAKE) --jobs=2 bootstrap images
 
-.PHONY: up verify down test lint unit templates molecule bootstrap images lock docs clean help \
+.PHONY: up verify down test lint unit templates molecule bootstrap images lock tables docs clean help \
 	ruff types yamllint ansible-lint environment scenario bootstrap+images
