@@ -57,8 +57,13 @@ def inventory(directory: Path, *, over_ssh: bool = False) -> dict[str, Any]:
     """What Ansible expects of an inventory script called with --list."""
     name = prefix(directory)
     names = sorted(set(hosts(yaml.safe_load((directory / "hosts.yml").read_text()))))
+    own = {
+        "test_host_prefix": name,
+        "test_host_state": str(state(name)),
+        "redis_tls_ca_directory": str(state(name) / "tls"),  # never the environment's own authority
+    }
     return {
-        "all": {"hosts": names, "vars": {"test_host_prefix": name, "test_host_state": str(state(name))}},
+        "all": {"hosts": names, "vars": own},
         "_meta": {"hostvars": {host: connection(host, name, over_ssh=over_ssh) for host in names}},
     }
 

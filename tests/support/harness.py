@@ -38,7 +38,11 @@ ROLES = sorted(path.parent.name for path in (ROOT / "roles").glob("*/tasks"))
 ENVIRONMENTS = sorted(
     str(path.parent.relative_to(ROOT / "inventories")) for path in (ROOT / "inventories").glob("**/hosts.yml")
 )
-SECRETS = {"vault_redis_admin_password": "admin-" + "a" * 24, "vault_redis_app_password": "app-" + "b" * 24}
+SECRETS = {
+    "vault_redis_admin_password": "admin-" + "a" * 24,
+    "vault_redis_app_password": "app-" + "b" * 24,
+    "vault_redis_tls_ca_passphrase": "passphrase-" + "c" * 24,
+}
 
 
 @cache
@@ -90,6 +94,17 @@ FACTS = {
     "distribution": "Debian",
     "distribution_major_version": "13",
     "default_ipv4": {"address": "192.0.2.7"},
+}
+# What the action redis_host returns of a host that has nothing yet.
+REDIS_HOST = {
+    "memory": 16 * 2**30,
+    "container": False,
+    "sysctl": {"vm.overcommit_memory": 0, "net.core.somaxconn": 4096},
+    "instances": {"redis": [], "valkey": []},
+    "data": {"redis": [], "valkey": []},
+    "maintenance": "d" * 64,
+    "digests": {},
+    "certificate": "",
 }
 
 
@@ -162,13 +177,18 @@ def _files(inventory: Inventory, role: str, host: str, more: Mapping[str, Any]) 
 
     variables = {
         **trusted("defaults/main.yml"),
-        "__redis_packages": {"versions": {"redis-server": "7.0.15"}},
+        "__redis_packages": {"versions": {"redis-server": "7.0.15", "valkey-server": "8.1.1"}},
+        "__redis_host": REDIS_HOST,
+        "role_path": str(directory),
         **SECRETS,
         **inventory.variables(host),
         **trusted("vars/main.yml"),
         **more,
     }
-    tasks = [task["managed_files"] for task in trusted("tasks/configure.yml") if "managed_files" in task]
+    paths = [path for name in ("configure", "backup") if (path := directory / f"tasks/{name}.yml").exists()]
+    steps = [step for path in paths for step in trusted(str(path.relative_to(directory)))]
+    flat = [each for step in steps for each in [step, *step.get("block", [])]]
+    tasks = [task["managed_files"] for task in flat if "managed_files" in task]
     assert tasks, f"{role} has no task that writes files"
     templar = Templar(loader=loader, variables=variables)
     for task in tasks:

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 import units
-from harness import ENVIRONMENTS, SECRETS, File, Inventory, files
+from harness import ENVIRONMENTS, REDIS_HOST, SECRETS, File, Inventory, files, load
 from redis_conf import directives
+
+redis = load("plugins/filter/redis.py")
 
 BROKERS = [
     (environment, host)
@@ -40,11 +42,12 @@ def users(found: dict[str, File], name: str) -> dict[str, list[str]]:
 
 @EVERY_BROKER
 def test_every_inventorys_instances_have_configuration_and_acl(environment: str, host: str) -> None:
-    found = rendered(environment, host)
-    for instance in Inventory(f"inventories/{environment}").evaluate(host, "redis_instances"):
+    found, inventory = rendered(environment, host), Inventory(f"inventories/{environment}")
+    port = "tls-port" if inventory.evaluate(host, "redis_tls_enabled") else "port"
+    for instance in inventory.evaluate(host, "redis_instances"):
         configured = configuration(found, instance["name"])
-        assert configured["port"] == [str(instance["port"]).encode()]
-        assert configured["maxmemory"] == [instance["maxmemory"].encode()]
+        assert configured[port] == [str(instance["port"]).encode()]
+        assert configured["maxmemory"] == [str(redis.redis_memory(instance["maxmemory"], 0)).encode()]
         assert configured["aclfile"] == [f"/etc/redis/users-{instance['name']}.acl".encode()]
         assert users(found, instance["name"])
 
@@ -115,9 +118,36 @@ def test_check_mode_on_a_bare_host_renders_for_no_version() -> None:
 
 def test_the_drop_in_gives_descriptors_for_every_client() -> None:
     found = rendered("development", "dev1", redis_maxclients=500)
-    (path,) = [path for path in found if path.startswith("/etc/systemd/")]
+    path = "/etc/systemd/system/redis-server@broker.service.d/celeriac.conf"
     assert int(units.last(units.parse(found[path].content), "Service", "LimitNOFILE")) >= 500 + 32
     assert configuration(found, "broker")["maxclients"] == [b"500"]
+
+
+def test_an_instance_has_descriptors_for_its_own_clients() -> None:
+    found = rendered("development", "dev1", redis_instances=[{**BROKER, "maxclients": 20000}, CACHE])
+    path = "/etc/systemd/system/redis-server@broker.service.d/celeriac.conf"
+    assert int(units.last(units.parse(found[path].content), "Service", "LimitNOFILE")) >= 20000 + 32
+
+
+@pytest.mark.parametrize("container", [True, False])
+def test_kernel_parameters_are_written_where_they_can_be_set(container: bool) -> None:
+    found = rendered("development", "dev1", __redis_host={**REDIS_HOST, "container": container})
+    assert ("/etc/sysctl.d/60-redis.conf" in found) is not container
+    if not container:
+        lines = found["/etc/sysctl.d/60-redis.conf"].content.splitlines()
+        assert {"vm.overcommit_memory = 1", "net.core.somaxconn = 4096"} <= set(lines)
+
+
+def test_the_backlog_is_never_lowered() -> None:
+    sysctl = {"vm.overcommit_memory": 1, "net.core.somaxconn": 65535}
+    found = rendered("development", "dev1", __redis_host={**REDIS_HOST, "sysctl": sysctl})
+    assert "net.core.somaxconn = 65535" in found["/etc/sysctl.d/60-redis.conf"].content
+
+
+def test_valkey_has_files_of_its_own() -> None:
+    found = rendered("development", "dev1", redis_flavor="valkey")
+    assert {"/etc/valkey/valkey-broker.conf", "/etc/valkey/users-broker.acl"} <= set(found)
+    assert not [path for path in found if path.startswith(("/etc/redis/", "/etc/systemd/system/redis-server"))]
 
 
 @pytest.mark.parametrize(

@@ -71,8 +71,37 @@ def test_the_wiring_joins_the_roles(environment: str) -> None:
     url = inventory.evaluate(worker, "app_environment.CELERY_BROKER_URL")
     port = inventory.evaluate(broker, "redis_instances[0].port")
     user = inventory.evaluate(broker, "redis_users[1]")
-    assert url == f"redis://{user['name']}:{user['password']}@{broker}:{port}/0"
+    app = inventory.evaluate(worker, "app_name")
+    tls = inventory.evaluate(broker, "redis_tls_enabled")
+    query = f"?ssl_cert_reqs=required&ssl_ca_certs=/etc/{app}/redis-ca.crt" if tls else ""
+    assert url == f"redis{'s' * tls}://{user['name']}:{user['password']}@{broker}:{port}/0{query}"
     assert inventory.evaluate(worker, "app_environment.CELERY_GLOBAL_KEYPREFIX") == user["key_prefix"]
+
+
+@EVERY
+def test_a_broker_on_another_host_is_reached_over_tls(environment: str) -> None:
+    inventory = Inventory(INVENTORIES / environment, **SECRETS)
+    alone = set(inventory.groups["workers"]) == set(inventory.groups["redis"])
+    assert alone or inventory.evaluate(inventory.groups["workers"][0], "redis_tls_enabled") is True
+
+
+def test_results_have_an_instance_of_their_own_where_there_is_one() -> None:
+    broker = {"name": "broker", "port": 6379, "profile": "broker", "maxmemory": "1gb"}
+    results = {"name": "results", "port": 6380, "profile": "results", "maxmemory": "1gb", "tls": False}
+    inventory = Inventory(INVENTORIES / "production", **SECRETS, redis_instances=[broker, results])
+    environment = inventory.evaluate("worker1", "app_environment")
+    assert environment["CELERY_BROKER_URL"].startswith("rediss://")
+    assert ":6379/0?" in environment["CELERY_BROKER_URL"]
+    assert environment["CELERY_RESULT_BACKEND"].startswith("redis://")
+    assert environment["CELERY_RESULT_BACKEND"].endswith("@broker1:6380/0")
+
+
+def test_the_application_gets_the_authority_that_it_has_to_trust(tmp_path: Path) -> None:
+    (tmp_path / "ca.crt").write_text("authority")
+    inventory = Inventory(INVENTORIES / "production", **SECRETS, redis_tls_ca_directory=str(tmp_path))
+    assert inventory.evaluate("worker1", "app_files") == [{"name": "redis-ca.crt", "content": "authority"}]
+    plain = Inventory(INVENTORIES / "production", **SECRETS, redis_tls_enabled=False)
+    assert plain.evaluate("worker1", "app_files") == []
 
 
 def test_the_application_gets_what_it_sets_itself() -> None:

@@ -13,7 +13,7 @@ from ansible.template import Templar, trust_as_template
 from harness import ENVIRONMENTS, FACTS, ROOT, SECRETS, Inventory, read_yaml
 
 PLAYBOOK = ROOT / "playbooks/preflight.yml"
-(TASK,) = read_yaml(PLAYBOOK)[0]["tasks"]
+*_, TASK = read_yaml(PLAYBOOK)[0]["tasks"]
 
 CRAWLER = {"name": "crawler", "queues": ["crawl_queue"]}
 REST = {"name": "rest", "queues": ["process_queue", "schedule_queue", "monitor_queue", "default"]}
@@ -133,7 +133,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "broker that evicts": (
         {"redis_instances": [{**BROKER, "config": {"maxmemory-policy": "allkeys-lru"}}]},
-        "redis_instances[0] (broker) is a broker with maxmemory-policy 'allkeys-lru': leave noeviction",
+        "redis_instances[0] (broker) is a broker with config.maxmemory-policy 'allkeys-lru': leave noeviction",
     ),
     "name of a Debian user": (
         {"app_name": "www-data", "redis_users": [{"name": "a", "profile": "celery", "password": "p" * 16}]},

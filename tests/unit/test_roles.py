@@ -95,7 +95,8 @@ def expressions(text: str) -> Iterator[str]:
 
 def filter_words(role: str) -> list[str]:
     """What follows the role's prefix in the names of its filters."""
-    return re.findall(rf'"{role}_(\w+)": ', (ROOT / f"plugins/filter/{role}.py").read_text())
+    texts = [path.read_text() for path in (ROOT / "plugins/filter").glob(f"{role}*.py")]
+    return re.findall(rf'"{role}_(\w+)": ', "".join(texts))
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -1,0 +1,93 @@
+"""Look at a host, by one shell command, for what the redis role has to know of it. Changes nothing.
+
+Argument: ``flavor`` (``redis`` or ``valkey``). Returns
+
+- ``memory``: bytes of memory
+- ``container``: whether the host is a container, which can't set the kernel's parameters
+- ``sysctl``: parameter -> its value as a number, of those that the role sets
+- ``instances``: flavor -> names of the instances that this role wrote the configuration of
+- ``data``: flavor -> names of the directories below ``/var/lib/<flavor>`` that hold a dataset
+- ``maintenance``: SHA-256 of the password of the user for the host's own maintenance, empty if there is none yet
+- ``digests``: instance -> user -> SHA-256 of the user's passwords
+- ``certificate``: the certificate that this role issued, as PEM, empty if there is none
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+FLAVORS = ("redis", "valkey")
+SYSCTL = {
+    "vm.overcommit_memory": "/proc/sys/vm/overcommit_memory",
+    "net.core.somaxconn": "/proc/sys/net/core/somaxconn",
+}
+# Each line of a file with its path before it.
+LINES = "grep -H ^ -- {} 2>/dev/null"
+
+
+def look(flavor: str) -> str:
+    """The shell command."""
+    parts = [
+        "export LC_ALL=C",
+        "grep -h ^MemTotal: /proc/meminfo",
+        "systemd-detect-virt --quiet --container && echo container",
+        *(f"echo sysctl {name} $(cat /proc/sys/{name.replace('.', '/')} 2>/dev/null)" for name in SYSCTL),
+        *(f"grep -ls '^# Ansible managed' /etc/{each}/{each}-*.conf" for each in FLAVORS),
+        *(f"ls -d /var/lib/{each}/*/appendonlydir /var/lib/{each}/*/dump.rdb 2>/dev/null" for each in FLAVORS),
+        LINES.format(f"/etc/{flavor}/celeriac.env /etc/{flavor}/users-*.acl /etc/{flavor}/tls/redis.crt"),
+        "true",
+    ]
+    return "; ".join(parts)
+
+
+def seen(said: str, flavor: str) -> dict[str, Any]:
+    """What ``look`` printed, as this action returns it."""
+    instances: dict[str, list[str]] = {each: [] for each in FLAVORS}
+    data: dict[str, set[str]] = {each: set() for each in FLAVORS}
+    digests: dict[str, dict[str, list[str]]] = {}
+    found: dict[str, Any] = {"memory": 0, "container": False, "sysctl": {}, "maintenance": "", "certificate": ""}
+    for line in said.replace("\r\n", "\n").split("\n"):
+        if match := re.match(r"MemTotal:\s+(\d+) kB", line):
+            found["memory"] = int(match[1]) * 1024
+        elif line == "container":
+            found["container"] = True
+        elif match := re.match(r"sysctl (\S+) (\d+)$", line):
+            found["sysctl"][match[1]] = int(match[2])
+        elif match := re.match(r"/etc/(\w+)/\1-(.+)\.conf$", line):
+            instances[match[1]].append(match[2])
+        elif match := re.match(r"/var/lib/(\w+)/([^/.]+)/(?:appendonlydir|dump\.rdb)$", line):
+            data[match[1]].add(match[2])
+        elif match := re.match(rf"/etc/{flavor}/celeriac\.env:REDISCLI_AUTH=(.+)$", line):
+            found["maintenance"] = hashlib.sha256(match[1].encode()).hexdigest()
+        elif match := re.match(rf"/etc/{flavor}/users-([^:]+)\.acl:user (\S+) (.*)$", line):
+            digests.setdefault(match[1], {})[match[2]] = re.findall(r"(?:^| )#([0-9a-f]{64})\b", match[3])
+        elif match := re.match(rf"/etc/{flavor}/tls/redis\.crt:(.*)$", line):
+            found["certificate"] += match[1] + "\n"
+    return {
+        **found,
+        "instances": instances,
+        "data": {each: sorted(names) for each, names in data.items()},
+        "digests": digests,
+    }
+
+
+class ActionModule(ActionBase):
+    """Runs the command and reads its output; in check mode too."""
+
+    _VALID_ARGS = frozenset({"flavor"})
+    _requires_connection = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        super().run(tmp, task_vars)
+        flavor = self._task.args.get("flavor")
+        if flavor not in FLAVORS:
+            raise AnsibleActionFail(f"flavor is {flavor!r}: use one of {', '.join(FLAVORS)}.")
+        found = seen(self._low_level_execute_command(look(flavor))["stdout"], flavor)
+        if not found["memory"]:
+            raise AnsibleActionFail("/proc/meminfo has no MemTotal: is this Linux?")
+        return {"changed": False, **found}

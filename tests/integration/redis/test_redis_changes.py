@@ -1,0 +1,186 @@
+"""What a further run changes on Redis hosts, and what it leaves alone. Each run is one for all hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+from live import Inventory, Variables
+from servers import Server
+
+pytestmark = pytest.mark.destructive
+
+PASSWORD = "a password of a new user"
+
+
+@pytest.fixture
+def brokers(servers: Callable[[str], dict[str, Server]]) -> dict[str, Server]:
+    """Host -> its broker."""
+    return servers("broker")
+
+
+@pytest.fixture
+def variables(inventory: Inventory) -> Variables:
+    """The variables that all hosts have."""
+    return inventory[inventory.group("redis")[0]]
+
+
+@pytest.fixture
+def converge(playbook: Callable) -> Iterator[Callable]:
+    """Run playbooks/redis.yml with other variables; back to the inventory's afterwards."""
+    last: dict[str, Any] = {}
+
+    def run(*arguments: str, succeeds: bool = True, **variables: Any) -> Any:
+        last.clear()
+        last.update(variables)
+        done = playbook("playbooks/redis.yml", *arguments, **variables)
+        assert (done.returncode == 0) is succeeds, done.output
+        return done
+
+    yield run
+    if last:
+        run()
+
+
+def pids(brokers: dict[str, Server]) -> dict[str, str]:
+    return {host: broker.pid() for host, broker in brokers.items()}
+
+
+def waiting(broker: Server) -> Any:
+    """A connection that waits for a message as a worker's does."""
+    connection = broker.connect("shop", socket_timeout=60).connection_pool.get_connection()
+    connection.send_command("BRPOP", "shop:queue", 0)
+    return connection
+
+
+def test_users_change_without_a_restart_and_without_losing_a_client(
+    brokers: dict[str, Server], variables: Variables, converge: Callable
+) -> None:
+    before = pids(brokers)
+    workers = {host: waiting(broker) for host, broker in brokers.items()}
+    leaving = {host: broker.connect("replica") for host, broker in brokers.items()}
+    assert all(client.ping() for client in leaving.values())
+    kept = [dict(user) for user in variables["redis_users"] if user["name"] != "replica"]
+    next(user for user in kept if user["name"] == "monitor")["password"] += "-changed"
+    users = [*kept, {"name": "reader", "rules": ["~*", "+get", "+ping"], "password": PASSWORD}]
+    converge(redis_users=users)
+    for host, broker in brokers.items():
+        assert broker.connect(user=None, username="reader", password=PASSWORD).get("nothing") is None
+        with pytest.raises(redis.AuthenticationError):
+            broker.connect("monitor").ping()
+        with pytest.raises(redis.ConnectionError):
+            leaving[host].ping()
+        broker.cli("LPUSH", "shop:queue", "message")
+        assert workers[host].read_response() == ["shop:queue", "message"]
+    assert pids(brokers) == before
+    assert set(converge(redis_users=users).changed.values()) == {0}
+
+
+def test_a_change_of_users_that_was_interrupted_is_made_up_for(brokers: dict[str, Server], converge: Callable) -> None:
+    before = pids(brokers)
+    for broker in brokers.values():  # written, and not loaded
+        broker.host.check_output("sed -i '/^user monitor /d' %s", f"/etc/{broker.flavor}/users-broker.acl")
+        assert "monitor" in broker.cli("ACL", "USERS").splitlines()
+    converge("--tags=redis_service")
+    assert not any("monitor" in broker.cli("ACL", "USERS").splitlines() for broker in brokers.values())
+    converge()
+    assert all("monitor" in broker.cli("ACL", "USERS").splitlines() for broker in brokers.values())
+    assert pids(brokers) == before
+
+
+def test_an_instance_that_left_the_list_is_stopped_and_its_data_kept(
+    brokers: dict[str, Server], variables: Variables, converge: Callable
+) -> None:
+    before = pids(brokers)
+    passing = {"name": "passing", "port": 6399, "profile": "results", "maxmemory": "32mb"}
+    for broker in brokers.values():  # which nobody here made, and nobody here may stop
+        theirs = f"/etc/{broker.flavor}/{broker.flavor}-theirs.conf"
+        text = 'port 6398\\nsave ""\\n'
+        broker.host.check_output(f"printf '{text}' > {theirs} && chown {broker.flavor}: {theirs}")
+        broker.host.check_output("systemctl start %s", f"{broker.flavor}-server@theirs")
+    converge(redis_instances=[*variables["redis_instances"], passing])
+    units = {host: f"{broker.flavor}-server@passing.service" for host, broker in brokers.items()}
+    assert all(brokers[host].host.service(unit).is_running for host, unit in units.items())
+    for broker in brokers.values():
+        assert Server(broker.host, broker.variables, passing).cli("SET", "kept", "here") == "OK"
+    said = " ".join(converge().output.split())
+    for host, broker in brokers.items():
+        data = f"/var/lib/{broker.flavor}/passing"
+        assert f"{units[host]} is stopped and disabled. Its data stays in {data}." in said
+        assert not broker.host.service(units[host]).is_running
+        assert not broker.host.service(units[host]).is_enabled
+        assert not broker.host.file(f"/etc/{broker.flavor}/{broker.flavor}-passing.conf").exists
+        assert broker.host.check_output("grep -rl kept %s", data)
+        assert broker.host.service(f"{broker.flavor}-server@theirs").is_running
+        broker.host.check_output("systemctl stop %s", f"{broker.flavor}-server@theirs")
+        broker.host.check_output("rm -r %s %s", data, f"/etc/{broker.flavor}/{broker.flavor}-theirs.conf")
+    assert pids(brokers) == before
+
+
+def test_a_new_package_restarts_once_and_keeps_the_data(brokers: dict[str, Server], converge: Callable) -> None:
+    before = pids(brokers)
+    since = {}
+    for host, broker in brokers.items():
+        assert broker.cli("SET", "celeriac:test", "kept") == "OK"
+        names = (f"{broker.flavor}-server", f"{broker.flavor}-tools")
+        broker.host.check_output("apt-get update -q && apt-get install -qy --reinstall %s %s", *names)
+        assert broker.host.service(f"{broker.flavor}-server").is_masked
+        since[host] = broker.host.check_output("date '+%F %T.%N'")
+    assert pids(brokers) == before  # Debian restarts its packaged instance only
+    converge()
+    for host, broker in brokers.items():
+        journal = "journalctl --quiet --output=cat --unit=%s --since=%s"
+        assert broker.host.check_output(journal, broker.unit, since[host]).count("Started ") == 1
+        assert broker.cli("GETDEL", "celeriac:test") == "kept"
+    assert not set(pids(brokers).values()) & set(before.values())
+    assert set(converge().changed.values()) == {0}
+
+
+def test_a_lost_maintenance_password_is_made_anew(brokers: dict[str, Server], converge: Callable) -> None:
+    for broker in brokers.values():
+        assert broker.cli("SET", "celeriac:test", "kept") == "OK"
+        broker.host.check_output("rm %s", f"/etc/{broker.flavor}/celeriac.env")
+    converge()
+    for broker in brokers.values():
+        socket = f"/run/{broker.flavor}-broker/{broker.flavor}-server.sock"
+        login = f"set -a; . /etc/{broker.flavor}/celeriac.env; {broker.flavor}-cli -s {socket} --user celeriac"
+        assert broker.host.run(f"{login} --no-auth-warning PING").stdout.strip() == "PONG"
+        assert broker.cli("GETDEL", "celeriac:test") == "kept"
+    assert set(converge().changed.values()) == {0}
+
+
+BROKER = {"name": "broker", "port": 6379, "profile": "broker", "maxmemory": "64mb"}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"redis_instances": [{**BROKER, "maxmemory": "95%"}]}, "maxmemory"),
+        ({"redis_instances": [{**BROKER, "config": {"maxmemory-policy": "allkeys-lru"}}]}, "maxmemory-policy"),
+        ({"redis_users": [{"name": "a", "rules": ["+nonsense"], "password": PASSWORD}]}, "nonsense"),
+    ],
+)
+def test_what_can_not_be_right_is_refused_and_nothing_is_touched(
+    brokers: dict[str, Server], playbook: Callable, change: dict, said: str
+) -> None:
+    before = pids(brokers)
+    run = playbook("playbooks/redis.yml", **change)
+    assert run.returncode != 0
+    assert said in run.output
+    assert PASSWORD not in run.output
+    assert set(run.changed.values()) == {0}
+    assert pids(brokers) == before
+
+
+def test_the_other_flavor_does_not_start_empty_beside_the_data(brokers: dict[str, Server], playbook: Callable) -> None:
+    """A switch would leave the queues behind."""
+    before = pids(brokers)
+    for flavor in ("redis", "valkey"):
+        others = [host for host, broker in brokers.items() if broker.flavor != flavor]
+        run = playbook("playbooks/redis.yml", f"--limit={','.join(others)}", redis_flavor=flavor)
+        assert run.returncode != 0
+        assert all(f"redis_flavor of {host} is {flavor}" in run.output for host in others), run.output
+        assert set(run.changed.values()) == {0}
+    assert pids(brokers) == before

@@ -1,0 +1,207 @@
+"""TLS of Redis instances: who can talk to whom, and how certificates are renewed."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import redis
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from live import Inventory, tls_of
+from servers import Server, renewal
+
+testinfra_hosts = ["ansible://redis"]
+
+
+@pytest.fixture
+def encrypted(reachable: Server) -> Server:
+    """The instance, if it speaks TLS."""
+    if not reachable.tls:
+        pytest.skip("the instance doesn't speak TLS")
+    return reachable
+
+
+@pytest.fixture
+def encrypted_name(inventory: Inventory) -> str:
+    """The name of an instance that speaks TLS."""
+    for host in inventory.group("redis"):
+        for instance in inventory[host]["redis_instances"]:
+            if tls_of(instance, inventory[host]):
+                return str(instance["name"])
+    pytest.skip("no instance speaks TLS")
+
+
+@pytest.fixture
+def context(encrypted: Server) -> ssl.SSLContext:
+    """What a client that trusts the authority uses."""
+    return ssl.create_default_context(cafile=str(encrypted.ca))
+
+
+@pytest.fixture
+def authority(encrypted: Server) -> Callable[..., tuple[bytes, bytes]]:
+    """Issue a certificate with the role's own authority; certificate and key as PEM."""
+
+    def issue(name: str, ends: timedelta) -> tuple[bytes, bytes]:
+        ca, passphrase = encrypted.ca, encrypted.variables["redis_tls_ca_passphrase"].encode()
+        ca_key = serialization.load_pem_private_key(ca.with_name("ca.key").read_bytes(), passphrase)
+        issuer = x509.load_pem_x509_certificate(ca.read_bytes())
+        key = ec.generate_private_key(ec.SECP256R1())
+        now = datetime.now(UTC)
+        builder = x509.CertificateBuilder(
+            issuer.subject, x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), key.public_key()
+        )
+        certificate = (
+            builder.serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=30))
+            .not_valid_after(now + ends)
+            .sign(ca_key, hashes.SHA256())
+        )
+        return certificate.public_bytes(serialization.Encoding.PEM), key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+
+    return issue
+
+
+@pytest.fixture
+def setting(encrypted: Server) -> Iterator[Callable[..., None]]:
+    """Set directives of the running server; what they were afterwards."""
+    cli, before = encrypted.cli, dict[str, str]()
+
+    def set_(**directives: str) -> None:
+        named = {name.replace("_", "-"): value for name, value in directives.items()}
+        before.update({name: cli("CONFIG", "GET", name).splitlines()[1] for name in named})
+        assert cli("CONFIG", "SET", *(word for pair in named.items() for word in pair)) == "OK"
+
+    yield set_
+    assert cli("CONFIG", "SET", *(word for pair in before.items() for word in pair)) == "OK"
+
+
+def test_a_client_that_trusts_the_authority_gets_in(encrypted: Server) -> None:
+    assert encrypted.connect().ping()
+
+
+def test_a_plain_client_is_refused(encrypted: Server) -> None:
+    with pytest.raises((redis.ConnectionError, redis.TimeoutError)):
+        redis.Redis(encrypted.address, encrypted.port, socket_timeout=5).ping()
+
+
+def test_there_is_no_plain_port(encrypted: Server) -> None:
+    assert encrypted.cli("CONFIG", "GET", "port").splitlines() == ["port", "0"]
+    assert encrypted.cli("CONFIG", "GET", "tls-port").splitlines() == ["tls-port", str(encrypted.port)]
+
+
+def test_a_client_refuses_a_server_of_another_authority(encrypted: Server) -> None:
+    with pytest.raises(ssl.SSLCertVerificationError, match=r"unable to get local issuer|self-signed"):
+        encrypted.handshake(ssl.create_default_context())
+
+
+def test_a_client_refuses_a_server_under_another_name(encrypted: Server, context: ssl.SSLContext) -> None:
+    with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
+        encrypted.handshake(context, "other.example")
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_old_protocols_are_refused(encrypted: Server, context: ssl.SSLContext, version: ssl.TLSVersion) -> None:
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.minimum_version = context.maximum_version = version
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        encrypted.handshake(context)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_current_protocols_work(encrypted: Server, context: ssl.SSLContext, version: ssl.TLSVersion) -> None:
+    context.minimum_version = context.maximum_version = version
+    assert encrypted.handshake(context)
+
+
+def test_keys_are_readable_by_the_server_alone(encrypted: Server) -> None:
+    file = encrypted.host.file(f"/etc/{encrypted.flavor}/tls/redis.key")
+    assert (file.user, file.group, file.mode) == ("root", encrypted.flavor, 0o640)
+    assert not encrypted.host.file(f"/etc/{encrypted.flavor}/tls/ca.key").exists
+    key = encrypted.ca.with_name("ca.key")
+    assert "ENCRYPTED" in key.read_text()
+    assert key.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.destructive
+def test_an_expired_certificate_is_refused(
+    encrypted: Server, context: ssl.SSLContext, authority: Callable, setting: Callable
+) -> None:
+    certificate, key = (f"/etc/{encrypted.flavor}/tls/expired.{kind}" for kind in ("crt", "key"))
+    try:
+        for path, content in zip((certificate, key), authority("expired", -timedelta(days=1)), strict=True):
+            encrypted.host.check_output("printf %%s %s > %s", content.decode(), path)
+            encrypted.host.check_output("chgrp %s %s && chmod 640 %s", encrypted.flavor, path, path)
+        setting(tls_cert_file=certificate, tls_key_file=key)
+        context.check_hostname = False  # that is not what is wrong with it
+        with pytest.raises(ssl.SSLCertVerificationError, match="expired"):
+            encrypted.handshake(context)
+    finally:
+        encrypted.host.check_output("rm %s %s", certificate, key)
+
+
+@pytest.mark.destructive
+def test_client_certificates_can_be_asked_for(tmp_path: Path, encrypted: Server, authority: Callable) -> None:
+    def files(name: str, ends: timedelta) -> dict[str, str]:
+        for kind, content in zip(("crt", "key"), authority(name, ends), strict=True):
+            (tmp_path / f"{name}.{kind}").write_bytes(content)
+        return {"ssl_certfile": str(tmp_path / f"{name}.crt"), "ssl_keyfile": str(tmp_path / f"{name}.key")}
+
+    mine = encrypted.connect(**files("client", timedelta(days=1)))
+    assert mine.config_set("tls-auth-clients", "yes")
+    try:
+        assert encrypted.connect(**files("another", timedelta(days=1))).ping()
+        with pytest.raises(redis.ConnectionError):
+            encrypted.connect().ping()
+        with pytest.raises(redis.ConnectionError):
+            encrypted.connect(**files("late", -timedelta(days=1))).ping()
+    finally:
+        assert mine.config_set("tls-auth-clients", "no")
+
+
+@pytest.mark.destructive
+def test_renewal_disconnects_nobody(servers: Callable, encrypted_name: str, playbook: Callable) -> None:
+    found = servers(encrypted_name)
+    contexts = {host: ssl.create_default_context(cafile=str(one.ca)) for host, one in found.items()}
+
+    def state() -> dict[str, tuple[str, int]]:
+        return {host: (one.pid(), clients[host].client_id()) for host, one in found.items()}
+
+    clients = {host: one.connect() for host, one in found.items()}
+    before, old = state(), {host: one.handshake(contexts[host]) for host, one in found.items()}
+    days = renewal(found.values())
+    renewed = playbook("playbooks/redis.yml", "--diff", **days)
+    assert renewed.returncode == 0, renewed.output
+    again = playbook("playbooks/redis.yml", **days)
+    assert set(again.changed.values()) == {0}, again.output
+    assert state() == before
+    assert all(one.handshake(contexts[host]) != old[host] for host, one in found.items())
+
+
+@pytest.mark.destructive
+def test_a_certificate_that_does_not_load_leaves_the_old_one(
+    servers: Callable, encrypted_name: str, playbook: Callable
+) -> None:
+    found = servers(encrypted_name)
+    contexts = {host: ssl.create_default_context(cafile=str(one.ca)) for host, one in found.items()}
+    old = {host: one.handshake(contexts[host]) for host, one in found.items()}
+    for one in found.values():
+        file = f"/etc/{one.flavor}/tls/redis.crt"
+        one.host.check_output("cp -p %s /root/redis.crt && echo broken > %s", file, file)
+    try:
+        run = playbook("playbooks/redis.yml", "--tags=redis_service")
+        assert run.returncode != 0
+        assert " ".join(run.output.split()).count("keeps the users and certificates that it has") >= len(found)
+        assert {host: one.handshake(contexts[host]) for host, one in found.items()} == old
+    finally:
+        for one in found.values():
+            one.host.check_output("cat /root/redis.crt > %s && rm /root/redis.crt", f"/etc/{one.flavor}/tls/redis.crt")
+    assert playbook("playbooks/redis.yml").returncode == 0
