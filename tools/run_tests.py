@@ -25,7 +25,7 @@ RUN = f"celeriac-test-{os.getpid()}"
 COUNTS = re.compile(r"(\d+) (passed|failed|errors?)\b")
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 # Longest first, so that no core idles at the end.
-SCENARIOS = ["default", "ssh", "celery", "celery12", "app", "redis"]
+SCENARIOS = ["redis", "celery", "celery12", "default", "ssh", "redis_backup", "app"]
 TAIL = 120  # lines
 
 
