@@ -90,7 +90,7 @@ ruff: bootstrap
 	ruff format --check
 
 types: bootstrap
-	mypy $(wildcard plugins/filter/*.py plugins/module_utils/*.py tools/*.py)
+	mypy $(wildcard plugins/filter/*.py plugins/module_utils/*.py tools/*.py roles/*/files/usr/local/lib/celeriac/*.py)
 	for app in $(wildcard examples/*/app); do (cd "$${app%/app}" && mypy --config-file ../../pyproject.toml app); done
 
 yamllint: bootstrap

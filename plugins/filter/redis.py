@@ -163,9 +163,11 @@ def redis_units(instances: list[Instance], flavor: str) -> list[dict[str, Any]]:
     ]
 
 
-def redis_backup_timers(instances: list[Instance]) -> list[dict[str, Any]]:
-    """The timers of those of the completed ``instances`` that are backed up."""
-    return [{"name": f"redis-backup@{instance['name']}.timer"} for instance in instances if instance["backup"]]
+def redis_backup_units(instances: list[Instance], schedule: str) -> list[dict[str, Any]]:
+    """The systemd units that back up completed ``instances``: a service each, and its timer if there is a schedule."""
+    names = [instance["name"] for instance in instances if instance["backup"]]
+    timers = [{"name": f"redis-backup@{name}.timer"} for name in names if schedule]
+    return [{"name": f"redis-backup@{name}.service", "start": False} for name in names] + timers
 
 
 def redis_retired(found: Mapping[str, list[str]], instances: list[Instance], flavor: str) -> list[dict[str, Any]]:
@@ -291,7 +293,7 @@ class FilterModule:
     def filters(self) -> dict[str, Any]:
         return {
             "redis_acl": redis_acl,
-            "redis_backup_timers": redis_backup_timers,
+            "redis_backup_units": redis_backup_units,
             "redis_complete": redis_complete,
             "redis_config": redis_config,
             "redis_memory": redis_memory,

@@ -76,6 +76,8 @@ PROPERTIES = (
     "Id LoadState ActiveState UnitFileState NeedDaemonReload InactiveExitTimestamp MainPID FragmentPath DropInPaths"
 ).split()
 RUNNING = {"active", "activating", "reloading"}
+ENABLED = {"enabled", "static", "alias", "indirect"}
+VERBS = ("retired", "masked", "enabled", "started", "restarted")
 SYSTEM = "/etc/systemd/system"
 
 
@@ -114,9 +116,7 @@ class Units:
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
         self.systemctl = module.get_bin_path("systemctl", required=True)
-        self.done: dict[str, list[str]] = {
-            verb: [] for verb in ("retired", "masked", "enabled", "started", "restarted")
-        }
+        self.done: dict[str, list[str]] = {verb: [] for verb in VERBS}
 
     def run(self, *arguments: str, change: bool = True) -> str:
         if change and self.module.check_mode:
@@ -185,7 +185,7 @@ class Units:
             state = shown[unit["name"]]
             if state["LoadState"] not in ("loaded", "masked") and not self.module.check_mode:
                 self.module.fail_json(msg=f"{unit['name']} can't be used: systemd says {state['LoadState']}")
-            if state["UnitFileState"] not in ("enabled", "static", "alias", "indirect"):
+            if state["UnitFileState"] not in ENABLED:
                 self.done["enabled"].append(unit["name"])
             if not unit["start"]:
                 continue

@@ -183,6 +183,13 @@ def test_running_instances_load_users_and_certificates() -> None:
     }
 
 
+def test_what_is_backed_up_has_a_service_and_with_a_schedule_a_timer() -> None:
+    instances = completed(ENTRY, {**ENTRY, "name": "cache", "profile": "cache"})
+    service = {"name": "redis-backup@broker.service", "start": False}
+    assert redis.redis_backup_units(instances, "") == [service]
+    assert redis.redis_backup_units(instances, "daily") == [service, {"name": "redis-backup@broker.timer"}]
+
+
 def test_what_left_the_list_or_is_of_the_other_flavor_is_retired() -> None:
     found = {"redis": ["broker", "old"], "valkey": ["broker"]}
     assert redis.redis_retired(found, [ENTRY], "redis") == [

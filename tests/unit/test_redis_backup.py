@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,15 +12,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from harness import ROOT
-from hypothesis import given
-from hypothesis import strategies as st
-
-sys.path.append(str(ROOT / "roles/redis/files/usr/local/lib/celeriac"))
-
 import redis_backup
 import redis_dump
 import redis_restore
+from hypothesis import given
+from hypothesis import strategies as st
 from redis_dump import DumpError, Manifest
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
