@@ -24,8 +24,8 @@ ROOT = Path(__file__).resolve().parents[1]
 RUN = f"celeriac-test-{os.getpid()}"
 COUNTS = re.compile(r"(\d+) (passed|failed|errors?)\b")
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
-# Longest first, so that no core idles at the end.
-SCENARIOS = ["redis", "celery", "celery12", "default", "ssh", "redis_backup", "app"]
+# Long ones first, so that no core idles at the end.
+SCENARIOS = ["redis", "default", "celery12", "ssh", "celery", "redis_backup", "app"]
 TAIL = 120  # lines
 
 

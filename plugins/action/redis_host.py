@@ -5,7 +5,7 @@ Argument: ``flavor`` (``redis`` or ``valkey``). Returns
 - ``memory``: bytes of memory
 - ``container``: whether the host is a container, which can't set the kernel's parameters
 - ``sysctl``: parameter -> its value as a number, of those that the role sets
-- ``instances``: flavor -> names of the instances that this role wrote the configuration of
+- ``instances``: flavor -> names of the instances that this role made, by its drop-ins
 - ``data``: flavor -> names of the directories below ``/var/lib/<flavor>`` that hold a dataset
 - ``maintenance``: SHA-256 of the password of the user for the host's own maintenance, empty if there is none yet
 - ``digests``: instance -> user -> SHA-256 of the user's passwords
@@ -14,7 +14,6 @@ Argument: ``flavor`` (``redis`` or ``valkey``). Returns
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import Any
 
@@ -32,14 +31,18 @@ LINES = "grep -H ^ -- {} 2>/dev/null"
 
 def look(flavor: str) -> str:
     """The shell command."""
+    env = f"/etc/{flavor}/celeriac.env"
     parts = [
         "export LC_ALL=C",
         "grep -h ^MemTotal: /proc/meminfo",
         "systemd-detect-virt --quiet --container && echo container",
         *(f"echo sysctl {name} $(cat /proc/sys/{name.replace('.', '/')} 2>/dev/null)" for name in SYSCTL),
-        *(f"grep -ls '^# Ansible managed' /etc/{each}/{each}-*.conf" for each in FLAVORS),
+        *(f"ls -d /etc/systemd/system/{each}-server@*.service.d/celeriac.conf 2>/dev/null" for each in FLAVORS),
         *(f"ls -d /var/lib/{each}/*/appendonlydir /var/lib/{each}/*/dump.rdb 2>/dev/null" for each in FLAVORS),
-        LINES.format(f"/etc/{flavor}/celeriac.env /etc/{flavor}/users-*.acl /etc/{flavor}/tls/redis.crt"),
+        f"[ -s {env} ] && echo maintenance $(sed -n 's/^REDISCLI_AUTH=//p' {env} | tr -d '\\n' | sha256sum)",
+        LINES.format(f"/etc/{flavor}/users-*.acl"),
+        # without its key a certificate is none
+        f"[ -s /etc/{flavor}/tls/redis.key ] && {LINES.format(f'/etc/{flavor}/tls/redis.crt')}",
         "true",
     ]
     return "; ".join(parts)
@@ -58,12 +61,12 @@ def seen(said: str, flavor: str) -> dict[str, Any]:
             found["container"] = True
         elif match := re.match(r"sysctl (\S+) (\d+)$", line):
             found["sysctl"][match[1]] = int(match[2])
-        elif match := re.match(r"/etc/(\w+)/\1-(.+)\.conf$", line):
+        elif match := re.match(r"/etc/systemd/system/(\w+)-server@(.+)\.service\.d/celeriac\.conf$", line):
             instances[match[1]].append(match[2])
         elif match := re.match(r"/var/lib/(\w+)/([^/.]+)/(?:appendonlydir|dump\.rdb)$", line):
             data[match[1]].add(match[2])
-        elif match := re.match(rf"/etc/{flavor}/celeriac\.env:REDISCLI_AUTH=(.+)$", line):
-            found["maintenance"] = hashlib.sha256(match[1].encode()).hexdigest()
+        elif match := re.match(r"maintenance ([0-9a-f]{64})\b", line):
+            found["maintenance"] = match[1]
         elif match := re.match(rf"/etc/{flavor}/users-([^:]+)\.acl:user (\S+) (.*)$", line):
             digests.setdefault(match[1], {})[match[2]] = re.findall(r"(?:^| )#([0-9a-f]{64})\b", match[3])
         elif match := re.match(rf"/etc/{flavor}/tls/redis\.crt:(.*)$", line):

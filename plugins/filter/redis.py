@@ -54,7 +54,8 @@ def redis_url(
     :param ca: file on the client's host with the certificates of authorities that it trusts; the system's if empty
     """
     login = f"{quote(username, safe='')}:{quote(password, safe='')}"
-    url = f"{'rediss' if tls else 'redis'}://{login}@{host}:{port}/{database}"
+    place = f"[{host}]" if ":" in host else host
+    url = f"{'rediss' if tls else 'redis'}://{login}@{place}:{port}/{database}"
     if not tls:
         return url
     return f"{url}?{urlencode({'ssl_cert_reqs': 'required', **({'ssl_ca_certs': ca} if ca else {})}, safe='/')}"

@@ -32,7 +32,7 @@ options:
         description: A command that exits 0 when the file at C(%s) is right. The file isn't replaced otherwise.
         type: str
   directories:
-    description: Directories that have to exist, parents first.
+    description: Directories that have to exist; parents that don't are made, mode 0755.
     type: list
     elements: dict
     default: []
@@ -143,6 +143,7 @@ def directory(module: AnsibleModule, entry: dict[str, Any]) -> bool:
     """Bring one directory about; True if anything changed."""
     missing = not os.path.isdir(entry["path"])
     if missing and not module.check_mode:
+        os.makedirs(os.path.dirname(entry["path"]), exist_ok=True)
         os.mkdir(entry["path"], int(entry["mode"], 8))
     if missing and module.check_mode:
         return True

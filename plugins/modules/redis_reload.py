@@ -20,7 +20,7 @@ options:
     suboptions:
       name: {description: Name of the instance., type: str, required: true}
       socket: {description: Its Unix socket., type: path, required: true}
-      started: {description: A file that is written when the server starts., type: path, required: true}
+      started: {description: "Its PID file, which is written when it starts.", type: path, required: true}
       acl: {description: The ACL file., type: path, required: true}
       certificates:
         description: Directive of redis.conf -> file. They are loaded again, together, when one of them changed.
@@ -109,10 +109,20 @@ def loaded(instance: dict[str, Any]) -> str:
     return os.path.join(os.path.dirname(instance["socket"]), "celeriac.loaded")
 
 
+def replaced(started: str) -> bool:
+    """Whether the program that the PID file ``started`` tells of is no longer on the disk."""
+    try:
+        with open(started, encoding="utf-8") as file:
+            return os.readlink(f"/proc/{file.read().strip()}/exe").endswith(" (deleted)")
+    except OSError:
+        return False
+
+
 def stale(instance: dict[str, Any], login: str) -> bool:
-    """Whether the instance runs, knows our password, and has older users or certificates than the disk."""
+    """Whether the instance runs and goes on, knows our password, and has older users or certificates than the disk."""
     started = instance["started"]
-    if not os.path.exists(started) or newer(login, started):
+    # a new version's users may have commands that the old one, which is about to be restarted, doesn't know
+    if not os.path.exists(started) or newer(login, started) or replaced(started):
         return False
     files = [instance["acl"], *instance["certificates"].values()]
     return any(newer(path, started, loaded(instance)) for path in files)

@@ -237,6 +237,12 @@ def test_url_with_tls_demands_a_certificate(ca: str, query: str) -> None:
     )
 
 
+def test_an_ipv6_address_stands_in_brackets() -> None:
+    url = redis.redis_url("fd00::1", 6379, "u", "p")
+    assert url == "redis://u:p@[fd00::1]:6379/0"
+    assert urlsplit(url).hostname == "fd00::1"
+
+
 def test_url_of_a_server_with_a_password_only() -> None:
     assert redis.redis_url("b.example", 6379, "", "secret") == "redis://:secret@b.example:6379/0"
 

@@ -97,11 +97,24 @@ def test_results_have_an_instance_of_their_own_where_there_is_one() -> None:
 
 
 def test_the_application_gets_the_authority_that_it_has_to_trust(tmp_path: Path) -> None:
-    (tmp_path / "ca.crt").write_text("authority")
+    pem = "-----BEGIN CERTIFICATE-----"
+    (tmp_path / "ca.crt").write_text(pem)
     inventory = Inventory(INVENTORIES / "production", **SECRETS, redis_tls_ca_directory=str(tmp_path))
-    assert inventory.evaluate("worker1", "app_files") == [{"name": "redis-ca.crt", "content": "authority"}]
+    assert inventory.evaluate("worker1", "app_files") == [{"name": "redis-ca.crt", "content": pem}]
     plain = Inventory(INVENTORIES / "production", **SECRETS, redis_tls_enabled=False)
     assert plain.evaluate("worker1", "app_files") == []
+
+
+def test_an_authority_on_the_hosts_is_used_where_it_is() -> None:
+    inventory = Inventory(INVENTORIES / "production", **SECRETS, redis_tls_ca_certificate="/etc/ssl/certs/corp.pem")
+    assert inventory.evaluate("worker1", "app_files") == []
+    assert inventory.evaluate("worker1", "broker_url").endswith("&ssl_ca_certs=/etc/ssl/certs/corp.pem")
+
+
+def test_an_authority_in_the_vault_is_handed_out() -> None:
+    pem = "-----BEGIN CERTIFICATE-----\nabc\n"
+    inventory = Inventory(INVENTORIES / "production", **SECRETS, redis_tls_ca_certificate=pem)
+    assert inventory.evaluate("worker1", "app_files") == [{"name": "redis-ca.crt", "content": pem}]
 
 
 def test_the_application_gets_what_it_sets_itself() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socketserver
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,8 +84,6 @@ def arguments(tmp_path: Path) -> dict[str, Any]:
 
 def looked(arguments: dict[str, Any]) -> list[str]:
     """What the action's shell command says."""
-    import subprocess
-
     done = subprocess.run(["sh", "-c", action.look(arguments["instances"])], text=True, capture_output=True, check=True)
     assert done.stderr == ""
     return done.stdout.split()
@@ -130,6 +130,22 @@ def test_a_server_that_can_not_know_the_password_is_left_to_its_restart(
 ) -> None:
     at(tmp_path / "celeriac.env", 150, "REDISCLI_AUTH=new\n")
     assert run_module(MODULE, arguments, tmp_path)["changed"] is False
+    assert server.told == []
+
+
+def test_a_server_whose_program_was_replaced_is_left_to_its_restart(
+    arguments: dict, server: Server, tmp_path: Path
+) -> None:
+    """Its successor's users may have commands that it doesn't know."""
+    program = tmp_path / "program"
+    shutil.copy("/bin/sleep", program)
+    with subprocess.Popen([program, "60"]) as process:
+        at(tmp_path / "pid", 100, str(process.pid))
+        program.unlink()
+        try:
+            assert run_module(MODULE, arguments, tmp_path)["changed"] is False
+        finally:
+            process.kill()
     assert server.told == []
 
 

@@ -196,16 +196,24 @@ def restore(staged: Path, keys: int, instance: Instance) -> Path:
         raise AfterStopError(
             f"The data couldn't be put in place ({error}); {instance.unit} was started again: {failed}."
         ) from None
-    failed = instance.start()
+    failed = instance.start() or incomplete(instance, keys)
     if not failed:
+        return replaced
+    try:
+        back = put_back(replaced, staged, instance)
+    except OSError as error:
+        back = f"Its old data are in {replaced} and couldn't be put back: {error}."
+    raise AfterStopError(f"{instance.unit} didn't start on the restored data: {failed}. {back}")
+
+
+def incomplete(instance: Instance, keys: int) -> str:
+    """What is missing of the ``keys`` that the instance had to load; empty if nothing is."""
+    try:
         info = instance.server.info("persistence")
         loaded = int(info["rdb_last_load_keys_loaded"]) + int(info["rdb_last_load_keys_expired"])
-        failed = "" if loaded == keys else f"it loaded {loaded} keys instead of {keys}"
-    if failed:
-        raise AfterStopError(
-            f"{instance.unit} didn't start on the restored data: {failed}. {put_back(replaced, staged, instance)}"
-        )
-    return replaced
+    except (DumpError, KeyError, OSError) as error:
+        return f"it doesn't say what it loaded ({error})"
+    return "" if loaded == keys else f"it loaded {loaded} keys instead of {keys}"
 
 
 def put_back(replaced: Path, staged: Path, instance: Instance) -> str:
