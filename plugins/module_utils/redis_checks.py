@@ -92,7 +92,13 @@ PEM = r"\s*-----BEGIN (?s:.*)"
 MAXCLIENTS = (number(1, 1_000_000), "give it a number from 1 to 1000000")  # more is beyond what fs.nr_open allows
 DAYS = (number(1, 36500), "give it a number of days from 1 to 36500")
 BOOLEAN = (boolean, "write true or false")
-PEM_OR_FILE = (text(f"|{FILE}|{PEM}"), "give it PEM text or the absolute path of a file on the host, or leave it empty")
+# the server's sandbox has directories of its own in the place of these
+UNSEEN = r"(?!/(tmp|var/tmp|home|root|run/user)/)"
+PEM_OR_FILE = (
+    text(f"|{UNSEEN}{FILE}|{PEM}"),
+    "give it PEM text or the absolute path of a file on the host, not in /tmp, /var/tmp, /home or /root, which the "
+    "server doesn't see, or leave it empty",
+)
 BIND = (addresses, "list 1 to 16 IP addresses of the host, each once, and none beside * or its like")
 
 VARIABLES: Checks = {

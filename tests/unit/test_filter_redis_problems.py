@@ -385,6 +385,8 @@ def test_users_that_cannot_be_computed_are_left_out() -> None:
         ("redis_fork_reserve", "101%"),
         ("redis_tls_enabled", "true"),
         ("redis_tls_certificate", "r1.crt"),
+        ("redis_tls_certificate", "/var/tmp/r1.crt"),
+        ("redis_tls_private_key", "/home/me/r1.key"),
         ("redis_tls_ca_certificate", "/etc/../ca.crt"),
         ("redis_tls_private_key", "hunter2"),
         ("redis_tls_private_key", None),

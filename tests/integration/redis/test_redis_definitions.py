@@ -26,7 +26,7 @@ testinfra_hosts = ["ansible://redis"]
 pytestmark = [pytest.mark.slow, pytest.mark.destructive]  # it starts hundreds of servers, one after the other
 
 COUNT = 540
-HERE = "/tmp/celeriac-definitions"
+HERE = "/srv/celeriac-definitions"
 BARE = {"name": "x", "flavor": "redis", "port": 1, "profile": "cache", "tls": {}, "bind": [], "maxmemory": 0}
 FILES = ("redis_tls_ca_certificate", "redis_tls_certificate", "redis_tls_private_key")
 PATH = re.compile(r"redis_(instances|users)(\[\d+\]( \([a-z][a-z0-9_-]*\))?)? ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -205,3 +206,44 @@ def test_a_certificate_that_does_not_load_leaves_the_old_one(
         for one in found.values():
             one.host.check_output("cat /root/redis.crt > %s && rm /root/redis.crt", f"/etc/{one.flavor}/tls/redis.crt")
     assert playbook("playbooks/redis.yml").returncode == 0
+
+
+@pytest.mark.destructive
+@pytest.mark.parametrize("how", ["content", "path"])
+def test_certificates_can_be_given(servers: Callable, encrypted_name: str, playbook: Callable, how: str) -> None:
+    """Those of another authority, for the address of each host; afterwards the role's own are issued again."""
+    found = servers(encrypted_name)
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "given")])
+    addresses = [x509.IPAddress(ip_address(one.address)) for one in found.values()]
+    now = datetime.now(UTC)
+    built = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=9))
+        .add_extension(x509.SubjectAlternativeName(addresses), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    certificate = built.public_bytes(serialization.Encoding.PEM).decode()
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+    given = {"ca_certificate": certificate, "certificate": certificate, "private_key": private}
+    if how == "path":
+        for part, text in given.items():
+            for one in found.values():
+                one.host.check_output("printf %%s %s > %s", text, f"/etc/ssl/given-{part}.pem")
+                one.host.check_output("chown root:%s %s", one.flavor, f"/etc/ssl/given-{part}.pem")
+                one.host.check_output("chmod 640 %s", f"/etc/ssl/given-{part}.pem")
+        given = {part: f"/etc/ssl/given-{part}.pem" for part in given}
+    try:
+        run = playbook("playbooks/redis.yml", **{f"redis_tls_{part}": value for part, value in given.items()})
+        assert run.returncode == 0, run.output
+        assert private not in run.output
+        context = ssl.create_default_context(cadata=certificate)
+        assert {one.handshake(context) for one in found.values()} == {built.public_bytes(serialization.Encoding.DER)}
+    finally:
+        for one in found.values():
+            one.host.run("rm -f /etc/ssl/given-*.pem")
+        back = playbook("playbooks/redis.yml")
+    assert back.returncode == 0, back.output
+    contexts = {host: ssl.create_default_context(cafile=str(one.ca)) for host, one in found.items()}
+    assert all(one.handshake(contexts[host]) for host, one in found.items())
