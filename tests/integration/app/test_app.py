@@ -38,6 +38,13 @@ def test_environment_file_is_readable_by_root_and_the_application_alone(host: Ho
     assert (file.user, file.group, file.mode) == ("root", app, 0o640)
 
 
+def test_further_files_are_readable_by_root_and_the_application_alone(host: Host, app: str, variables) -> None:
+    for wanted in variables.get("app_files", []):
+        file = host.file(f"/etc/{app}/{wanted['name']}")
+        assert (file.user, file.group, file.mode) == ("root", app, 0o640)
+        assert file.content_string == wanted["content"]
+
+
 def test_environment_arrives_to_the_letter(app_run: Callable[..., str], variables) -> None:
     environment = json.loads(app_run("python", "-c", "import json, os; print(json.dumps(dict(os.environ)))"))
     expected = {name: str(value) for name, value in variables["app_environment"].items()}
