@@ -21,10 +21,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 FLAVORS = ("redis", "valkey")
-SYSCTL = {
-    "vm.overcommit_memory": "/proc/sys/vm/overcommit_memory",
-    "net.core.somaxconn": "/proc/sys/net/core/somaxconn",
-}
+SYSCTL = ("vm.overcommit_memory", "net.core.somaxconn")
 # Each line of a file with its path before it.
 LINES = "grep -H ^ -- {} 2>/dev/null"
 

@@ -22,7 +22,7 @@ def action(monkeypatch: pytest.MonkeyPatch) -> Any:
     found = object.__new__(plugin.ActionModule)
     found._task = SimpleNamespace(args={}, check_mode=False)
     found.called = []
-    found._low_level_execute_command = lambda command: found.called.append(command) or {"stdout": DPKG}
+    found._low_level_execute_command = lambda command: found.called.append(command) or {"stdout": DPKG, "rc": 0}
     found._execute_module = lambda **call: found.called.append(call) or {"changed": True}
     return found
 
@@ -52,6 +52,22 @@ def test_services_are_held_back_on_request_but_not_in_check_mode(action: Any, ch
     action.run()
     (arguments,) = apt_calls(action)
     assert ("policy_rc_d" in arguments) is held
+
+
+@pytest.mark.parametrize(("check", "masked"), [(False, ["systemctl mask -- a.service 'b c.service'"]), (True, [])])
+def test_units_are_masked_before_their_packages_come(action: Any, check: bool, masked: list[str]) -> None:
+    action._task = SimpleNamespace(args={"name": ["x"], "mask": ["a.service", "b c.service"]}, check_mode=check)
+    action.run()
+    before = action.called[: next(at for at, call in enumerate(action.called) if isinstance(call, dict))]
+    assert [call for call in before if call.startswith("systemctl")] == masked
+
+
+def test_a_unit_that_can_not_be_masked_keeps_its_package_away(action: Any) -> None:
+    action._task.args = {"name": ["x"], "mask": ["a.service"]}
+    action._low_level_execute_command = lambda _command: {"stdout": "", "stderr": "read-only", "rc": 1}
+    with pytest.raises(AnsibleActionFail, match="can't be masked: read-only"):
+        action.run()
+    assert apt_calls(action) == []
 
 
 def test_names_are_quoted_for_the_shell(action: Any) -> None:
