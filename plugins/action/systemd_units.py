@@ -19,10 +19,10 @@ Unit = Mapping[str, Any]
 
 
 @cache
-def module() -> ModuleType:
-    """The module, imported by its path: Ansible has no package for it on the controller."""
-    path = Path(__file__).parents[1] / "modules" / "systemd_units.py"
-    spec = importlib.util.spec_from_file_location("celeriac_systemd_units", path)
+def shared() -> ModuleType:
+    """Ours of plugins/module_utils: Ansible has no package for action plugins to import from."""
+    path = Path(__file__).parents[1] / "module_utils" / "systemd_state.py"
+    spec = importlib.util.spec_from_file_location("celeriac_systemd_state", path)
     assert spec is not None and spec.loader is not None  # noqa: S101, PT018 - it ends in .py
     loaded = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(loaded)
@@ -34,11 +34,11 @@ def look(units: Iterable[Unit], retire: Iterable[str], mask: Iterable[str]) -> s
     names = " ".join(shlex.quote(name) for name in [*(unit["name"] for unit in units), *mask])
     inputs = " ".join(shlex.quote(path) for unit in units for path in unit.get("inputs") or [])
     patterns = " ".join(shlex.quote(pattern) for pattern in retire)
-    system = module().SYSTEM
+    system = shared().SYSTEM
     files = " ".join(f"{system}/*.wants/{each} {system}/{each} {system}/{each}.d" for each in retire)
     return (
         "export LC_ALL=C; "
-        f"shown=$(systemctl --no-pager show --timestamp=us+utc --property={','.join(module().PROPERTIES)} -- {names}); "
+        f"shown=$(systemctl --no-pager show --timestamp=us+utc --property={','.join(shared().PROPERTIES)} -- {names}); "
         'echo "$shown"; echo; echo ==; '
         + (f"systemctl --no-pager list-units --all --plain --no-legend --full -- {patterns}; " if patterns else "")
         + (f"ls -d {files} 2>/dev/null; " if files else "")
@@ -53,7 +53,7 @@ def look(units: Iterable[Unit], retire: Iterable[str], mask: Iterable[str]) -> s
 def nothing_to_do(said: str, units: list[Unit], keep: Iterable[str], mask: list[str]) -> bool:
     """Whether the module would change nothing, by what ``look`` printed."""
     shown, matching, changed, *_ = [*said.replace("\r\n", "\n").split("==\n"), "", ""]
-    states = module().parse_show(shown)
+    states = shared().parse_show(shown)
     wanted = [unit["name"] for unit in units]
     answered = len(states) == len(wanted) + len(mask) and all("LoadState" in state for state in states)
     if not answered or "replaced" in changed.split("\n"):
@@ -70,13 +70,13 @@ def nothing_to_do(said: str, units: list[Unit], keep: Iterable[str], mask: list[
 def _settled(unit: Unit, state: Mapping[str, str], times: Mapping[str, float]) -> bool:
     if state["LoadState"] != "loaded" or state["NeedDaemonReload"] == "yes":
         return False
-    if state["UnitFileState"] not in module().ENABLED:
+    if state["UnitFileState"] not in shared().ENABLED:
         return False
     if not unit.get("start", True):
         return True
-    files = [*module().Units.files(state), *(unit.get("inputs") or [])]
+    files = [*shared().Units.files(state), *(unit.get("inputs") or [])]
     change = max((times[path] for path in files if path in times), default=0.0)
-    return state["ActiveState"] in module().RUNNING and change <= module().seconds(state["InactiveExitTimestamp"])
+    return state["ActiveState"] in shared().RUNNING and change <= shared().seconds(state["InactiveExitTimestamp"])
 
 
 class ActionModule(ActionBase):
@@ -89,6 +89,6 @@ class ActionModule(ActionBase):
         if units:
             said = self._low_level_execute_command(look(units, retire, mask))["stdout"]
             if nothing_to_do(said, units, keep, mask):
-                nothing: dict[str, Any] = {verb: [] for verb in module().VERBS}
+                nothing: dict[str, Any] = {verb: [] for verb in shared().VERBS}
                 return {"changed": False, **nothing}
         return dict(self._execute_module(module_name="systemd_units", module_args=arguments, task_vars=task_vars))

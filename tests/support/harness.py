@@ -19,6 +19,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 os.environ["ANSIBLE_CONFIG"] = str(ROOT / "ansible.cfg")  # before Ansible is imported: it says where our filters are
 
+import ansible.module_utils  # noqa: E402
 import yaml  # noqa: E402
 from ansible.inventory.manager import InventoryManager  # noqa: E402
 from ansible.module_utils.testing import patch_module_args  # noqa: E402
@@ -33,6 +34,8 @@ settings.register_profile("celeriac", deadline=None, max_examples=60)  # a busy 
 settings.load_profile("celeriac")
 
 init_plugin_loader([])
+# Modules find ours there as they do on a host.
+ansible.module_utils.__path__.append(str(ROOT / "plugins" / "module_utils"))
 
 ROLES = sorted(path.parent.name for path in (ROOT / "roles").glob("*/tasks"))
 ENVIRONMENTS = sorted(
@@ -47,7 +50,9 @@ SECRETS = {
 
 @cache
 def load(path: str) -> ModuleType:
-    """A plugin, imported by its path from the repository's root."""
+    """A plugin, imported by its path from the repository's root; of module_utils the one that modules import."""
+    if "module_utils" in path:
+        return importlib.import_module(f"ansible.module_utils.{Path(path).stem}")
     name = "celeriac_" + path.removesuffix(".py").replace("/", "_")
     spec = importlib.util.spec_from_file_location(name, ROOT / path)
     assert spec is not None

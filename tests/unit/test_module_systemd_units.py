@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from harness import load, run_module
 
 PLUGIN = "plugins/modules/systemd_units.py"
 plugin = load(PLUGIN)
+state = load("plugins/module_utils/systemd_state.py")
 
 STARTED = "Wed 2025-01-01 12:00:00.000000 UTC"
 BEFORE, AFTER = 1735732799.0, 1735732801.0  # a second around it
@@ -62,7 +61,7 @@ def systemctl(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Systemctl:
     pretended = Systemctl()
     monkeypatch.setattr(plugin.AnsibleModule, "run_command", lambda _module, command: pretended.run(command))
     monkeypatch.setattr(plugin.AnsibleModule, "get_bin_path", lambda *_args, **_kwargs: "systemctl")
-    monkeypatch.setattr(plugin, "SYSTEM", str(tmp_path / "system"))
+    monkeypatch.setattr(state, "SYSTEM", str(tmp_path / "system"))
     return pretended
 
 
@@ -71,62 +70,12 @@ def run(systemctl: Systemctl, tmp_path: Path) -> Any:
     return lambda check=False, **arguments: run_module(PLUGIN, arguments, tmp_path, check=check)
 
 
-# -- pure parts
-
-
-def test_show_is_split_into_units_in_order() -> None:
-    assert plugin.parse_show("Id=a\nX=1=2\n\nId=b\nX=\n") == [{"Id": "a", "X": "1=2"}, {"Id": "b", "X": ""}]
-    assert plugin.parse_show("") == []
-
-
-@pytest.mark.parametrize(
-    ("timestamp", "expected"),
-    [
-        ("", 0.0),
-        ("n/a", 0.0),
-        ("Thu 1970-01-01 00:00:01.500000 UTC", 1.5),
-        (STARTED, 1735732800.0),
-    ],
-)
-def test_timestamps_are_read(timestamp: str, expected: float) -> None:
-    assert plugin.seconds(timestamp) == expected
-
-
-def test_a_program_that_a_package_replaced_is_seen(tmp_path: Path) -> None:
-    program = tmp_path / "program"
-    shutil.copy("/bin/sleep", program)
-    with subprocess.Popen([program, "60"]) as process:
-        try:
-            assert not plugin.replaced(str(process.pid))
-            program.unlink()
-            assert plugin.replaced(str(process.pid))
-        finally:
-            process.kill()
-    assert not plugin.replaced("0")
-    assert not plugin.replaced("")
-
-
 def test_a_unit_whose_program_was_replaced_is_restarted(
     systemctl: Systemctl, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     systemctl.units = {"old.service": {**RUNNING, "MainPID": "7"}, "new.service": {**RUNNING, "MainPID": "8"}}
-    monkeypatch.setattr(plugin, "replaced", lambda pid: pid == "7")
+    monkeypatch.setattr(state, "replaced", lambda pid: pid == "7")
     assert run(units=[{"name": "old.service"}, {"name": "new.service"}])["restarted"] == ["old.service"]
-
-
-def test_last_change_is_the_latest_and_of_a_link_its_own(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    (tmp_path / "link").symlink_to("file")
-    os.utime(tmp_path / "file", (300, 300))
-    os.utime(tmp_path / "link", (200, 200), follow_symlinks=False)
-    assert plugin.last_change([str(tmp_path / "link")]) == 200
-    assert plugin.last_change([str(tmp_path / "link"), str(tmp_path / "file"), str(tmp_path / "none")]) == 300
-    assert plugin.last_change([]) == 0
-
-
-def test_last_change_sees_a_dangling_link(tmp_path: Path) -> None:
-    (tmp_path / "link").symlink_to("nowhere")
-    assert plugin.last_change([str(tmp_path / "link")]) > 0
 
 
 # -- what it does
