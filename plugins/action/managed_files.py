@@ -35,26 +35,32 @@ def expand(entry: Mapping[str, Any]) -> Iterator[tuple[Entry, Mapping[str, Any]]
         yield {**plain, **content, "path": plain["path"].format_map(item)}, item
 
 
+PARTS = ("files", "directories", "absent", "links")
 # What the module's argument_spec says too
 DEFAULTS = {"owner": "root", "group": "root"}
 FILE, DIRECTORY = "0644", "0755"
 
 
-def look(files: list[Entry], directories: list[Entry], absent: list[str]) -> str:
-    """A shell command that prints what ``found`` reads: three paragraphs of attributes, checksums and globs."""
+def look(arguments: Mapping[str, Any]) -> str:
+    """A shell command that prints what ``as_it_should_be`` reads: attributes, checksums, globs and links."""
+    files, directories, absent, links = (arguments.get(key) or [] for key in PARTS)
     paths = " ".join(shlex.quote(entry["path"]) for entry in [*directories, *files])
     contents = " ".join(shlex.quote(entry["path"]) for entry in files)
     globs = " ".join("*".join(shlex.quote(part) for part in pattern.split("*")) for pattern in absent)
     return (
         f"export LC_ALL=C; stat --format=%F:%a:%U:%G:%n -- {paths} 2>/dev/null; echo; "
         f"sha256sum -- {contents or '/dev/null'} 2>/dev/null; echo; "
-        f"ls -d -- {globs or '/nowhere'} 2>/dev/null; true"
+        f"ls -d -- {globs or '/nowhere'} 2>/dev/null; echo ==; "
+        + "".join(f"readlink -- {shlex.quote(entry['path'])} || echo; " for entry in links)
+        + "true"
     )
 
 
-def as_it_should_be(said: str, files: list[Entry], directories: list[Entry]) -> bool:
+def as_it_should_be(said: str, arguments: Mapping[str, Any]) -> bool:
     """Whether what ``look`` printed is what the entries ask for, with nothing left over."""
-    attributes, _, rest = said.replace("regular empty file:", "regular file:").partition("\n\n")
+    files, directories, _, links = (arguments.get(key) or [] for key in PARTS)
+    said, _, targets = said.replace("regular empty file:", "regular file:").rpartition("==\n")
+    attributes, _, rest = said.partition("\n\n")
     checksums, _, globs = rest.partition("\n\n")
     wanted = [
         f"{kind}:{int(entry.get('mode', mode), 8):o}:{owned['owner']}:{owned['group']}:{entry['path']}"
@@ -62,12 +68,19 @@ def as_it_should_be(said: str, files: list[Entry], directories: list[Entry]) -> 
         for entry in entries
         for owned in [{**DEFAULTS, **entry}]
     ]
+    if arguments.get("only_missing"):
+        there = {line.split(":", 4)[-1] for line in attributes.split("\n")}
+        return (
+            attributes.split("\n")[: len(directories)] == wanted[: len(directories)]
+            and {entry["path"] for entry in files} <= there
+        )
     digests = [hashlib.sha256(entry["content"].encode()).hexdigest() for entry in files]
     kept = [entry["path"] for entry in [*files, *directories]]
     return (
         attributes.split("\n") == wanted
         and [line.split(" ", 1)[0] for line in checksums.split("\n")][: len(files)] == digests
         and all(any(path == one or one.startswith(f"{path}/") for one in kept) for path in globs.split())
+        and targets.splitlines() == [entry["target"] for entry in links]
     )
 
 
@@ -85,10 +98,8 @@ class ActionModule(ActionBase):
         arguments["directories"] = [
             entry for unexpanded in arguments.get("directories", []) for entry, _ in expand(unexpanded)
         ]
-        files, directories = arguments["files"], arguments["directories"]
-        command = look(files, directories, arguments.get("absent", []))
-        said = self._low_level_execute_command(command)["stdout"].replace("\r\n", "\n")
-        if as_it_should_be(said, files, directories):
+        said = self._low_level_execute_command(look(arguments))["stdout"].replace("\r\n", "\n")
+        if as_it_should_be(said, arguments):
             return {"changed": False, "paths": []}
         return dict(self._execute_module(module_name="managed_files", module_args=arguments, task_vars=task_vars))
 

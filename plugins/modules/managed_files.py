@@ -45,11 +45,28 @@ options:
       owner: {description: Owner., type: str, default: root}
       group: {description: Group., type: str, default: root}
       mode: {description: Mode, as a string of octal digits., type: str, default: "0755"}
+  links:
+    description: Symbolic links, pointed elsewhere by renaming a new one over the old one.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path: {description: Absolute path., type: path, required: true}
+      target: {description: What it points to., type: str, required: true}
   absent:
     description: Glob patterns. A file or directory that matches one, and holds none of I(files), is removed.
     type: list
     elements: str
     default: []
+  undo:
+    description:
+      - Directory of a journal in which files and links are saved before they are changed for the first time. The module
+        C(celery_rollout) brings them back where what they are for doesn't come up, and ends the journal where it does.
+    type: path
+  only_missing:
+    description: Whether to leave alone files that are there already, whatever is in them.
+    type: bool
+    default: false
 attributes:
   check_mode: {support: full}
   diff_mode: {support: full}
@@ -82,6 +99,7 @@ import tempfile
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.undo import Undo
 
 
 def read(path: str) -> str | None:
@@ -114,9 +132,17 @@ def known(module: AnsibleModule, entry: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+def save(module: AnsibleModule, path: str) -> None:
+    """Remember what ``path`` is before it is changed."""
+    if module.params["undo"] and not module.check_mode:
+        Undo(module.params["undo"]).save(path)
+
+
 def write(module: AnsibleModule, entry: dict[str, Any]) -> dict[str, str] | None:
     """Bring one file about; the diff, or None if nothing changed."""
     path, before = entry["path"], read(entry["path"])
+    if before is not None and module.params["only_missing"]:
+        return None
     changed = before != entry["content"]
     if changed and not module.check_mode:
         descriptor, temporary = tempfile.mkstemp(dir=module.tmpdir)
@@ -131,12 +157,30 @@ def write(module: AnsibleModule, entry: dict[str, Any]) -> dict[str, str] | None
         module.set_fs_attributes_if_different(
             module.load_file_common_arguments({**entry, "path": temporary}), changed=False
         )
+        save(module, path)
         module.atomic_move(temporary, path)
     if os.path.exists(path):
         changed = attributes(module, known(module, entry), changed)
     if not changed:
         return None
     return {"before_header": path, "after_header": path, "before": before or "", "after": entry["content"]}
+
+
+def link(module: AnsibleModule, entry: dict[str, Any]) -> dict[str, str] | None:
+    """Point one link to its target; the diff, or None if it points there."""
+    path, target = entry["path"], entry["target"]
+    before = os.readlink(path) if os.path.islink(path) else ""
+    if before == target:
+        return None
+    if os.path.lexists(path) and not os.path.islink(path):
+        module.fail_json(msg=f"{path} was left as it is: it is no link.")
+    if not module.check_mode:
+        save(module, path)
+        temporary = os.path.join(tempfile.mkdtemp(prefix=".link-", dir=os.path.dirname(path)), "link")
+        os.symlink(target, temporary)
+        os.replace(temporary, path)
+        os.rmdir(os.path.dirname(temporary))
+    return {"before_header": path, "after_header": path, "before": f"{before}\n" * bool(before), "after": f"{target}\n"}
 
 
 def directory(module: AnsibleModule, entry: dict[str, Any]) -> bool:
@@ -183,18 +227,28 @@ def main() -> None:
                 "default": [],
                 "options": {"path": path, "mode": {"default": "0755"}, **common},
             },
+            "links": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {"path": path, "target": {"required": True}},
+            },
             "absent": {"type": "list", "elements": "str", "default": []},
+            "undo": {"type": "path"},
+            "only_missing": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
     files, directories = module.params["files"], module.params["directories"]
     touched = [entry["path"] for entry in directories if directory(module, entry)]
     diffs = [diff for entry in files if (diff := write(module, entry))]
+    diffs += [diff for entry in module.params["links"] if (diff := link(module, entry))]
     touched += [diff["after_header"] for diff in diffs]
     for path_ in leftovers(module.params["absent"], [entry["path"] for entry in files + directories]):
         touched.append(path_)
         diffs.append({"before_header": path_, "after_header": path_, "before": "present\n", "after": "absent\n"})
         if not module.check_mode:
+            save(module, path_)
             shutil.rmtree(path_) if os.path.isdir(path_) and not os.path.islink(path_) else os.unlink(path_)
     module.exit_json(changed=bool(touched), paths=touched, diff=diffs)
 

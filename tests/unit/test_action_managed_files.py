@@ -56,6 +56,7 @@ def entries(tmp_path: Path) -> dict[str, Any]:
             {**ME, "path": str(tmp_path / "empty"), "content": ""},
         ],
         "absent": [str(tmp_path / "unit*.d")],
+        "links": [{"path": str(tmp_path / "current"), "target": "releases/1"}],
     }
     run_module("plugins/modules/managed_files.py", found, tmp_path)
     return found
@@ -63,9 +64,8 @@ def entries(tmp_path: Path) -> dict[str, Any]:
 
 def needed(entries: dict[str, Any]) -> bool:
     """Whether the module would be run, by a real shell's answer."""
-    command = plugin.look(entries["files"], entries["directories"], entries["absent"])
-    said = subprocess.run(["sh", "-c", command], text=True, capture_output=True, check=True).stdout
-    return not plugin.as_it_should_be(said, entries["files"], entries["directories"])
+    said = subprocess.run(["sh", "-c", plugin.look(entries)], text=True, capture_output=True, check=True).stdout
+    return not plugin.as_it_should_be(said, entries)
 
 
 def test_what_the_module_brought_about_needs_no_module(entries: dict[str, Any]) -> None:
@@ -97,7 +97,16 @@ def leave_over(root: Path) -> None:
     (root / "unit@old.d").mkdir()
 
 
-@pytest.mark.parametrize("disturb", [rewrite, widen, open_directory, remove, link, leave_over])
+def point_elsewhere(root: Path) -> None:
+    (root / "current").unlink()
+    (root / "current").symlink_to("releases/2")
+
+
+def unlink(root: Path) -> None:
+    (root / "current").unlink()
+
+
+@pytest.mark.parametrize("disturb", [rewrite, widen, open_directory, remove, link, leave_over, point_elsewhere, unlink])
 def test_what_was_disturbed_needs_it(entries: dict[str, Any], tmp_path: Path, disturb: Callable[[Path], None]) -> None:
     disturb(tmp_path)
     assert needed(entries)
@@ -107,6 +116,15 @@ def test_what_was_disturbed_needs_it(entries: dict[str, Any], tmp_path: Path, di
 def test_another_owner_needs_it(entries: dict[str, Any], key: str) -> None:
     entries["files"][0][key] = "nobody-here"
     assert needed(entries)
+
+
+def test_a_file_that_is_there_needs_nothing_where_only_missing_ones_are_made(
+    entries: dict[str, Any], tmp_path: Path
+) -> None:
+    rewrite(tmp_path)
+    assert not needed({**entries, "only_missing": True})
+    remove(tmp_path)
+    assert needed({**entries, "only_missing": True})
 
 
 def test_defaults_are_those_of_the_module(tmp_path: Path) -> None:

@@ -146,3 +146,64 @@ def test_a_path_that_only_begins_alike_is_no_reason_to_keep(tmp_path: Path) -> N
     leftovers = load(PLUGIN).leftovers
     assert leftovers([str(tmp_path / "*")], [str(tmp_path / "shop-ab" / "x")]) == [str(tmp_path / "shop-a")]
     assert leftovers([str(tmp_path / "*")], [str(tmp_path / "shop-a" / "x")]) == []
+
+
+# -- links
+
+
+def test_a_link_is_pointed_to_its_target_and_elsewhere(run: Run, tmp_path: Path) -> None:
+    link = tmp_path / "current"
+    made = run(links=[{"path": str(link), "target": "releases/1"}])
+    assert (made["paths"], os.readlink(link)) == ([str(link)], "releases/1")
+    moved = run(links=[{"path": str(link), "target": "releases/2"}])
+    assert os.readlink(link) == "releases/2"
+    assert (moved["diff"][0]["before"], moved["diff"][0]["after"]) == ("releases/1\n", "releases/2\n")
+    assert not run(links=[{"path": str(link), "target": "releases/2"}])["changed"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["current", "scratch"]
+
+
+def test_a_link_is_left_alone_in_check_mode(run: Run, tmp_path: Path) -> None:
+    assert run(check=True, links=[{"path": str(tmp_path / "current"), "target": "releases/1"}])["changed"]
+    assert not (tmp_path / "current").is_symlink()
+
+
+def test_what_is_no_link_is_not_replaced_by_one(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "current").mkdir()
+    assert "is no link" in run(links=[{"path": str(tmp_path / "current"), "target": "releases/1"}])["msg"]
+
+
+# -- the journal, and what is there already
+
+
+def test_what_was_there_is_saved_before_it_is_changed(run: Run, tmp_path: Path, target: Path) -> None:
+    undo, left = tmp_path / "undo", tmp_path / "left@a.d"
+    target.write_text("old\n")
+    left.mkdir()
+    (left / "node.conf").write_text("old too\n")
+    os.utime(target, (100, 100))
+    for content in ("new\n", "newer\n"):
+        run(
+            files=[{"path": str(target), "content": content}],
+            links=[{"path": str(tmp_path / "current"), "target": content.strip()}],
+            absent=[str(tmp_path / "left@*.d")],
+            undo=str(undo),
+        )
+    load("plugins/module_utils/undo.py").Undo(str(undo)).revert()
+    assert (target.read_text(), target.stat().st_mtime) == ("old\n", 100)
+    assert (left / "node.conf").read_text() == "old too\n"
+    assert not (tmp_path / "current").is_symlink()
+
+
+def test_nothing_is_saved_where_nothing_changes(run: Run, tmp_path: Path, target: Path) -> None:
+    run(files=[{"path": str(target), "content": "a\n"}])
+    run(files=[{"path": str(target), "content": "a\n"}], undo=str(tmp_path / "undo"))
+    run(check=True, files=[{"path": str(target), "content": "b\n"}], undo=str(tmp_path / "undo"))
+    assert not (tmp_path / "undo").exists()
+
+
+def test_only_missing_files_are_made_where_that_is_asked(run: Run, tmp_path: Path, target: Path) -> None:
+    target.write_text("theirs\n")
+    new = tmp_path / "new"
+    files = [{"path": str(path), "content": "ours\n"} for path in (target, new)]
+    assert run(files=files, only_missing=True)["paths"] == [str(new)]
+    assert target.read_text() == "theirs\n"
