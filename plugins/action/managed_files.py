@@ -68,17 +68,15 @@ def as_it_should_be(said: str, arguments: Mapping[str, Any]) -> bool:
         for entry in entries
         for owned in [{**DEFAULTS, **entry}]
     ]
-    if arguments.get("only_missing"):
-        there = {line.split(":", 4)[-1] for line in attributes.split("\n")}
-        return (
-            attributes.split("\n")[: len(directories)] == wanted[: len(directories)]
-            and {entry["path"] for entry in files} <= there
-        )
     digests = [hashlib.sha256(entry["content"].encode()).hexdigest() for entry in files]
+    found = [line.split(" ", 1)[0] for line in checksums.split("\n")]
     kept = [entry["path"] for entry in [*files, *directories]]
     return (
         attributes.split("\n") == wanted
-        and [line.split(" ", 1)[0] for line in checksums.split("\n")][: len(files)] == digests
+        and all(
+            digest == other or not entry.get("force", True)
+            for entry, digest, other in zip(files, digests, found, strict=False)
+        )
         and all(any(path == one or one.startswith(f"{path}/") for one in kept) for path in globs.split())
         and targets.splitlines() == [entry["target"] for entry in links]
     )

@@ -36,9 +36,10 @@ def look(units: Iterable[Unit], retire: Iterable[str], mask: Iterable[str]) -> s
     patterns = " ".join(shlex.quote(pattern) for pattern in retire)
     system = shared().SYSTEM
     files = " ".join(f"{system}/*.wants/{each} {system}/{each} {system}/{each}.d" for each in retire)
+    show = f"systemctl --no-pager show --timestamp=us+utc --property={','.join(shared().PROPERTIES)} -- {names}"
     return (
         "export LC_ALL=C; "
-        f"shown=$(systemctl --no-pager show --timestamp=us+utc --property={','.join(shared().PROPERTIES)} -- {names}); "
+        f"shown=$({show if names else ''}); "
         'echo "$shown"; echo; echo ==; '
         + (f"systemctl --no-pager list-units --all --plain --no-legend --full -- {patterns}; " if patterns else "")
         + (f"ls -d {files} 2>/dev/null; " if files else "")
@@ -86,9 +87,8 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         arguments = dict(self._task.args)
         units, retire, keep, mask = (list(arguments.get(key) or []) for key in ("units", "retire", "keep", "mask"))
-        if units:
-            said = self._low_level_execute_command(look(units, retire, mask))["stdout"]
-            if nothing_to_do(said, units, keep, mask):
-                nothing: dict[str, Any] = {verb: [] for verb in shared().VERBS}
-                return {"changed": False, **nothing}
+        said = self._low_level_execute_command(look(units, retire, mask))["stdout"]
+        if nothing_to_do(said, units, keep, mask):
+            nothing: dict[str, Any] = {verb: [] for verb in shared().VERBS}
+            return {"changed": False, **nothing}
         return dict(self._execute_module(module_name="systemd_units", module_args=arguments, task_vars=task_vars))

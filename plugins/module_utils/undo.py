@@ -25,7 +25,7 @@ class Undo:
         self._journal = os.path.join(directory, JOURNAL)
 
     def entries(self) -> list[dict[str, Any]]:
-        """What was saved, in order, without a line that a dying process left unfinished: its path wasn't changed yet."""
+        """What was saved, in order, without a line that a dying process left unfinished: nothing was changed yet."""
         try:
             with open(self._journal, encoding="utf-8") as file:
                 return [json.loads(line) for line in file if line.endswith("\n")]

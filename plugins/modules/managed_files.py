@@ -31,6 +31,7 @@ options:
       validate:
         description: A command that exits 0 when the file at C(%s) is right. The file isn't replaced otherwise.
         type: str
+      force: {description: "Whether to write a file that is there with other content.", type: bool, default: true}
   directories:
     description: Directories that have to exist; parents that don't are made, mode 0755.
     type: list
@@ -63,10 +64,6 @@ options:
       - Directory of a journal in which files and links are saved before they are changed for the first time. The module
         C(celery_rollout) brings them back where what they are for doesn't come up, and ends the journal where it does.
     type: path
-  only_missing:
-    description: Whether to leave alone files that are there already, whatever is in them.
-    type: bool
-    default: false
 attributes:
   check_mode: {support: full}
   diff_mode: {support: full}
@@ -141,9 +138,7 @@ def save(module: AnsibleModule, path: str) -> None:
 def write(module: AnsibleModule, entry: dict[str, Any]) -> dict[str, str] | None:
     """Bring one file about; the diff, or None if nothing changed."""
     path, before = entry["path"], read(entry["path"])
-    if before is not None and module.params["only_missing"]:
-        return None
-    changed = before != entry["content"]
+    changed = before != entry["content"] and (before is None or entry["force"])
     if changed and not module.check_mode:
         descriptor, temporary = tempfile.mkstemp(dir=module.tmpdir)
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
@@ -218,6 +213,7 @@ def main() -> None:
                     "content": {"required": True},
                     "mode": {"default": "0644"},
                     "validate": {},
+                    "force": {"type": "bool", "default": True},
                     **common,
                 },
             },
@@ -235,7 +231,6 @@ def main() -> None:
             },
             "absent": {"type": "list", "elements": "str", "default": []},
             "undo": {"type": "path"},
-            "only_missing": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

@@ -118,13 +118,12 @@ def test_another_owner_needs_it(entries: dict[str, Any], key: str) -> None:
     assert needed(entries)
 
 
-def test_a_file_that_is_there_needs_nothing_where_only_missing_ones_are_made(
-    entries: dict[str, Any], tmp_path: Path
-) -> None:
+def test_a_file_that_is_not_forced_needs_it_only_where_it_is_missing(entries: dict[str, Any], tmp_path: Path) -> None:
+    entries["files"][1]["force"] = False
     rewrite(tmp_path)
-    assert not needed({**entries, "only_missing": True})
+    assert not needed(entries)
     remove(tmp_path)
-    assert needed({**entries, "only_missing": True})
+    assert needed(entries)
 
 
 def test_defaults_are_those_of_the_module(tmp_path: Path) -> None:

@@ -201,9 +201,10 @@ def test_nothing_is_saved_where_nothing_changes(run: Run, tmp_path: Path, target
     assert not (tmp_path / "undo").exists()
 
 
-def test_only_missing_files_are_made_where_that_is_asked(run: Run, tmp_path: Path, target: Path) -> None:
+def test_a_file_that_is_not_forced_is_made_but_not_changed(run: Run, tmp_path: Path, target: Path) -> None:
     target.write_text("theirs\n")
     new = tmp_path / "new"
-    files = [{"path": str(path), "content": "ours\n"} for path in (target, new)]
-    assert run(files=files, only_missing=True)["paths"] == [str(new)]
-    assert target.read_text() == "theirs\n"
+    files = [{"path": str(path), "content": "ours\n", "force": False} for path in (target, new)]
+    assert str(new) in run(files=files)["paths"]
+    assert (target.read_text(), new.read_text()) == ("theirs\n", "ours\n")
+    assert not run(files=files)["changed"]

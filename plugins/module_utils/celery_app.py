@@ -1,0 +1,158 @@
+"""Python in an application's own virtualenv, as its user, in its environment: how the modules talk to Celery.
+
+The application's configuration is used on purpose. A bare ``celery -b URL`` would bring kombu's own visibility timeout,
+which hands out other workers' running tasks again, and show the password in its argument list.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pwd
+import re
+import selectors
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from typing import Any
+
+# "double", 'single', \escaped or plain
+QUOTING = re.compile(r"\"((?:[^\"\\]|\\.)*)\"|'([^']*)'|\\(.)|([^\"'\\]+)")
+
+TAIL = 15  # lines
+# Reads one JSON object a line, calls the function it names, prints the answer as one line. What the application itself
+# prints goes to standard error.
+SERVER = r"""
+import json, os, sys
+answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+sys.path.insert(0, os.getcwd())
+exec(compile(json.loads(sys.stdin.readline()), "<probe>", "exec"), globals())
+for line in sys.stdin:
+    ask = json.loads(line)
+    print(json.dumps(globals()[ask.pop("call")](**ask)), file=answers, flush=True)
+"""
+
+
+class ProbeError(Exception):
+    """The application can't be asked; the text says why, in its last line, ``output`` has the lines before."""
+
+    def __init__(self, reason: str, output: str = "") -> None:
+        super().__init__(reason)
+        self.output = output
+
+
+def environment(text: str) -> dict[str, str]:
+    """The variables in the text of an ``EnvironmentFile=``, one a line, unquoted as systemd does it."""
+    found = {}
+    for line in text.splitlines():
+        name, sign, value = line.strip().partition("=")
+        if sign and not name.startswith(("#", ";")):
+            found[name.strip()] = "".join(map(unquote, QUOTING.finditer(value.strip())))
+    return found
+
+
+def unquote(part: re.Match[str]) -> str:
+    """A part of a value without its quotes and backslashes."""
+    double, single, escaped, plain = part.groups()
+    if double is not None:
+        return re.sub(r'\\(["\\$`])', r"\1", double)
+    return single or escaped or plain or ""
+
+
+class Probe:
+    """A process of the application that answers questions until it is closed.
+
+    :param virtualenv: the application's virtualenv
+    :param directory: working directory, from which the application is imported
+    :param user: whom to run as
+    :param variables: the application's environment
+    :param code: defines the functions that ``call`` names; they take and return what JSON can say
+    """
+
+    def __init__(self, virtualenv: str, directory: str, user: str, variables: Mapping[str, str], code: str) -> None:
+        account = pwd.getpwnam(user)
+        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed by close()
+        self._process = subprocess.Popen(
+            [f"{virtualenv}/bin/python", "-c", SERVER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            cwd=directory,
+            env={
+                "PATH": f"{virtualenv}/bin:/usr/bin:/bin",
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "LANG": "C.UTF-8",
+                **variables,
+            },
+            user=account.pw_uid,
+            group=account.pw_gid,
+            extra_groups=[],
+            umask=0o027,
+        )
+        self._send(code)
+
+    def _send(self, value: Any) -> None:
+        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
+        # where it died, what it said is told when the answer is missing
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(value) + "\n")
+            self._process.stdin.flush()
+
+    def call(self, function: str, *, limit: float, **arguments: Any) -> Any:
+        """What ``function`` returns.
+
+        :param limit: seconds after which the process is given up
+        :raises ProbeError: if it died or did not answer
+        """
+        self._send({"call": function, **arguments})
+        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
+        deadline, line = time.monotonic() + limit, ""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            if selector.select(max(0.0, deadline - time.monotonic())):
+                line = self._process.stdout.readline()
+            else:
+                self._process.kill()
+                raise ProbeError(f"no answer within {limit:.0f} seconds")
+        if not line:
+            self._process.wait()
+            lines = self._said()
+            raise ProbeError(lines[-1].strip() if lines else "no output", "\n".join(lines[-TAIL:-1]))
+        return json.loads(line)
+
+    def _said(self) -> list[str]:
+        """The lines that the process wrote to standard error, in the last of which Python names the exception."""
+        self._errors.seek(0)
+        return [line.rstrip() for line in self._errors.read().splitlines() if line.strip()]
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._errors.close()
+
+    def __enter__(self) -> Probe:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def read_environment(path: str) -> dict[str, str]:
+    """The variables of the ``EnvironmentFile=`` at ``path``; none where there is no such file."""
+    if not os.path.exists(path):
+        return {}
+    with open(path, encoding="utf-8") as file:
+        return environment(file.read())

@@ -1,0 +1,228 @@
+#!/usr/bin/python
+"""Import a release before any node runs it."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: celery_check
+short_description: Check that a release can be imported, registers its tasks, and has what its nodes and beat need
+description:
+  - Imports the application of the release in I(directory), as the application's user, in the release's virtualenv and
+    the environment that it will have. Nothing is switched and nothing restarted.
+  - Fails if that raises, if no task is registered besides Celery's own, if a scheduled task isn't registered, if the
+    library of a pool or of the scheduler can't be imported, or if the application routes tasks to a queue that no node
+    consumes.
+  - Warns of tasks that the release before had and this one hasn't, since nodes discard a queued task that they don't
+    know, and of settings with which a stop or a killed node loses tasks.
+  - A release that was found good with the same arguments isn't imported again.
+options:
+  app: {description: "What C(celery -A) takes.", type: str, required: true}
+  directory: {description: "The release, with its virtualenv in C(.venv).", type: path, required: true}
+  current: {description: Link to the release that is live., type: path, required: true}
+  environment_file: {description: "The C(EnvironmentFile=) that the release will have.", type: path, required: true}
+  user: {description: The user to import as., type: str, required: true}
+  pools: {description: Pools of the nodes., type: list, elements: str, default: []}
+  scheduler: {description: Beat's scheduler., type: str}
+  fleet_queues: {description: Queues that some node of the fleet consumes., type: list, elements: str, required: true}
+  visibility_timeout:
+    description: >-
+      Seconds after which the broker hands out an unacknowledged message again, by the inventory. The application has to
+      take it up.
+    type: int
+  digest: {description: Set by the action plugin., type: str}
+attributes:
+  check_mode: {support: full, details: Looks at a release that is there already.}
+  diff_mode: {support: none}
+author: Celeriac
+"""
+
+EXAMPLES = r"""
+- name: Check the release
+  celery_check:
+    app: app.core.celery_config
+    directory: /opt/chatlite/releases/3f1c0a9be27d
+    current: /opt/chatlite/current
+    environment_file: /etc/chatlite/next.env
+    user: chatlite
+    fleet_queues: [crawl_queue, default]
+"""
+
+RETURN = r"""
+tasks: {description: Names of the application's tasks., returned: always, type: list, elements: str}
+advice: {description: What was warned of., returned: when the release was imported, type: list, elements: str}
+"""
+
+import hashlib
+import json
+import os
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.celery_app import Probe, ProbeError, read_environment
+
+CHECKED = ".celeriac-checked"
+LIMIT = 120  # seconds that an import may take
+# The oldest Celery and kombu whose workers go on consuming after every kind of reconnect.
+FLOOR = (5, 7)
+# Runs in the application.
+CODE = r"""
+import importlib
+import celery, kombu
+from celery.app.utils import find_app
+from celery.utils.imports import load_extension_class_names, symbol_by_name
+
+LIBRARIES = {"gevent": "gevent", "eventlet": "eventlet"}
+
+def look(app, floor, pools, scheduler):
+    problems = [
+        f"it has {m.__name__} {m.__version__}, which may stop consuming after a reconnect to Redis: require "
+        f"{m.__name__}>={'.'.join(map(str, floor))}"
+        for m in (celery, kombu) if tuple(m.VERSION[:2]) < tuple(floor)
+    ]
+    application = find_app(app)
+    application.loader.import_default_modules()
+    application.finalize()
+    conf = application.conf
+    tasks = sorted(name for name in application.tasks if not name.startswith("celery."))
+    for pool in pools:
+        try:
+            importlib.import_module(LIBRARIES.get(pool, "celery"))
+        except ImportError as error:
+            problems.append(f"a node has the pool {pool}, and {error}: add {pool} to the requirements")
+    if scheduler:
+        known = dict(load_extension_class_names("celery.beat_schedulers"))
+        try:
+            symbol_by_name(scheduler, known)
+        except (ImportError, AttributeError) as error:
+            problems.append(f"beat's scheduler is {scheduler}, and {error}: add its package to the requirements")
+    schedule = conf.beat_schedule or {}
+    scheduled = {name: entry["task"] for name, entry in schedule.items() if isinstance(entry, dict)}
+    routed, routes = {conf.task_default_queue}, conf.task_routes or {}
+    for table in routes if isinstance(routes, (list, tuple)) else [routes]:
+        if isinstance(table, dict):
+            to = [route.get("queue") if isinstance(route, dict) else route for route in table.values()]
+            routed |= {queue for queue in to if queue}
+    return {
+        "problems": problems,
+        "tasks": tasks,
+        "unknown": sorted({task for task in scheduled.values() if task not in application.tasks}),
+        "routed": sorted(str(getattr(queue, "name", queue)) for queue in routed),
+        "settings": {
+            "task_acks_late": bool(conf.task_acks_late),
+            "task_reject_on_worker_lost": bool(conf.task_reject_on_worker_lost),
+            "visibility_timeout": (conf.broker_transport_options or {}).get("visibility_timeout", 3600),
+        },
+    }
+"""
+
+
+def problems(found: dict[str, Any], fleet_queues: list[str], app: str) -> list[str]:
+    """What forbids the release, as ends of a sentence."""
+    said = list(found["problems"])
+    if not found["tasks"]:
+        said.append(f"{app} registers no task: include the modules that have them in the Celery application")
+    if found["unknown"]:
+        said.append(
+            f"its schedule has {', '.join(found['unknown'])}, which no module registers: nodes would discard it"
+        )
+    unserved = sorted(set(found["routed"]) - set(fleet_queues))
+    if unserved:
+        said.append(
+            f"{app} routes tasks to {', '.join(unserved)}, which no node consumes: add it to the queues of a node in "
+            "celery_nodes and to celery_routed_queues"
+        )
+    return said
+
+
+def warnings(found: dict[str, Any], before: list[str], visibility_timeout: int | None) -> list[str]:
+    """What an operator should know of a release that may be used."""
+    settings, said = found["settings"], []
+    dropped = sorted(set(before) - set(found["tasks"]))
+    if dropped:
+        said.append(
+            f"The release no longer has {', '.join(dropped)}, which the one before has. Nodes discard a queued task "
+            "that they don't know."
+        )
+    if not settings["task_acks_late"]:
+        said.append("task_acks_late is off in the application: what a node runs when it is killed is lost.")
+    elif not settings["task_reject_on_worker_lost"]:
+        said.append(
+            "task_reject_on_worker_lost is off in the application: a task whose pool process dies is lost. Set it and "
+            "task_retry_on_worker_lost, which bounds how often such a task runs again."
+        )
+    if visibility_timeout is not None and settings["visibility_timeout"] != visibility_timeout:
+        said.append(
+            f"The application's visibility_timeout is {settings['visibility_timeout']} s, the inventory's "
+            f"celery_visibility_timeout {visibility_timeout} s: have broker_transport_options take up "
+            "CELERY_VISIBILITY_TIMEOUT."
+        )
+    return said
+
+
+def checked(directory: str) -> dict[str, Any]:
+    """What a former check of the release in ``directory`` left; nothing if there was none."""
+    try:
+        with open(os.path.join(directory, CHECKED), encoding="utf-8") as file:
+            return dict(json.load(file))
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
+def file_digest(path: str) -> str:
+    """As sha256sum prints it."""
+    with open(path, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+def main() -> None:
+    string, path = {"type": "str", "required": True}, {"type": "path", "required": True}
+    strings = {"type": "list", "elements": "str"}
+    module = AnsibleModule(
+        argument_spec={
+            "app": string,
+            "directory": path,
+            "current": path,
+            "environment_file": path,
+            "user": string,
+            "pools": {**strings, "default": []},
+            "scheduler": {"type": "str"},
+            "fleet_queues": {**strings, "required": True},
+            "visibility_timeout": {"type": "int"},
+            "digest": {"type": "str"},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    directory = params["directory"]
+    if not os.path.isdir(directory) or not os.path.exists(params["environment_file"]):
+        module.exit_json(changed=False, tasks=[])  # check mode, nothing was built
+    known = checked(directory)
+    now = {"arguments": params["digest"], "environment": file_digest(params["environment_file"])}
+    if now.items() <= known.items():
+        module.exit_json(changed=False, tasks=known["tasks"])
+    release = os.path.basename(directory)
+    start = f"Release {release} isn't used, the running one is untouched: "
+    variables = read_environment(params["environment_file"])
+    try:
+        with Probe(f"{directory}/.venv", directory, params["user"], variables, CODE) as probe:
+            asked = {key: params[key] for key in ("app", "pools", "scheduler")}
+            found = probe.call("look", limit=LIMIT, floor=FLOOR, **asked)
+    except ProbeError as error:
+        module.fail_json(msg=f"{start}importing {params['app']} failed: {error}\n{error.output}".rstrip())
+    said = problems(found, params["fleet_queues"], params["app"])
+    if said:
+        module.fail_json(msg=start + "; ".join(said) + ".")
+    before = checked(os.path.realpath(params["current"])).get("tasks", [])
+    advice = warnings(found, before, params["visibility_timeout"])
+    for warning in advice:
+        module.warn(warning)
+    if not module.check_mode:
+        stamp = os.path.join(directory, CHECKED)
+        # for root alone: it has a digest of the environment
+        with open(os.open(stamp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            json.dump({**now, "tasks": found["tasks"]}, file)
+    module.exit_json(changed=False, tasks=found["tasks"], advice=advice)
+
+
+if __name__ == "__main__":
+    main()

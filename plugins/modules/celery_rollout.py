@@ -1,0 +1,382 @@
+#!/usr/bin/python
+"""Bring the Celery nodes of a host to the release and the configuration on its disk, one after the other."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: celery_rollout
+short_description: Restart the Celery nodes of a host one by one, each gated, and go back if one doesn't come up
+description:
+  - Starts each node that isn't running, and restarts each that began before its unit files or I(inputs) were last
+    changed.
+  - Goes on to the next node when this one answers ping and consumes exactly its queues. Nodes are asked through the
+    broker, as the application's user in its virtualenv, environment and configuration. The answer of C(celery multi)
+    or of systemd isn't enough, since a node has its PID file before it has its broker.
+  - If one doesn't come up within I(timeout), brings back what the journal I(undo) holds (release, environment, units),
+    restarts what ran the new release, waits for it, and fails with the state and the last log lines of the node.
+    Without a previous release everything is left as it is.
+  - If all come up, ends the journal and stamps the release as one that was live.
+  - What has to be restarted is read off the host, so a rollout that was interrupted is continued by the next.
+  - Nodes whose unit is masked are held by an operator (C(playbooks/drain-node.yml)) and left alone.
+  - Refuses a Celery or kombu before 5.7, whose workers may stop consuming after a reconnect.
+options:
+  app: {description: "What C(celery -A) takes.", type: str, required: true}
+  nodes:
+    description: The nodes of this host, in the order in which they are restarted.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name: {description: "Name, without C(@host).", type: str, required: true}
+      queues: {description: Queues it has to consume., type: list, elements: str, required: true}
+      unit: {description: Its systemd unit., type: str, required: true}
+      log: {description: Its log file., type: path}
+      inputs:
+        description: Files or links, besides the unit's own files, after whose change the node has to be restarted.
+        type: list
+        elements: path
+        default: []
+  target: {description: The target that holds the nodes together; enabled and started., type: str, required: true}
+  fleet_queues:
+    description: Queues that some node of the fleet consumes. The application may route to no others.
+    type: list
+    elements: str
+    required: true
+  directory: {description: Working directory; a link to the release., type: path, required: true}
+  virtualenv: {description: The application's virtualenv., type: path, required: true}
+  environment_file: {description: The application's C(EnvironmentFile=)., type: path, required: true}
+  user: {description: The user to ask as., type: str, required: true}
+  undo: {description: Directory of the journal that the tasks before have kept., type: path}
+  timeout: {description: Seconds that a node may take to come up., type: int, default: 60}
+  restart: {description: Whether to restart every node., type: bool, default: false}
+attributes:
+  check_mode: {support: full, details: Says which nodes would be started and restarted. Asks nothing.}
+  diff_mode: {support: full}
+author: Celeriac
+"""
+
+EXAMPLES = r"""
+- name: Roll out
+  celery_rollout:
+    app: app.core.celery_config
+    nodes: [{name: crawler, queues: [crawl_queue], unit: chatlite-worker@crawler.service}]
+    target: chatlite-workers.target
+    fleet_queues: [crawl_queue, default]
+    directory: /opt/chatlite/current
+    virtualenv: /opt/chatlite/current/.venv
+    environment_file: /etc/chatlite/chatlite.env
+    user: chatlite
+    undo: /var/lib/celeriac/chatlite/undo
+"""
+
+RETURN = r"""
+nodes: {description: Node name with host, and the queues that it consumes., returned: success, type: dict}
+started: {description: Units that were started., returned: success, type: list, elements: str}
+restarted: {description: Units that were restarted., returned: success, type: list, elements: str}
+held: {description: Units that an operator holds., returned: success, type: list, elements: str}
+seconds:
+  description: Unit, and the seconds that its restart and then its first answer took.
+  returned: success
+  type: dict
+  sample: {"chatlite-worker@crawler.service": {"restart": 1.9, "ready": 0.7}}
+"""
+
+import glob
+import os
+import re
+import socket
+import textwrap
+import time
+from typing import NoReturn
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.celery_app import Probe, ProbeError, read_environment
+from ansible.module_utils.systemd_state import SYSTEM, Units, seconds
+from ansible.module_utils.undo import Undo
+
+LIVE = ".celeriac-live"
+APP = re.compile(r"(?:--app[= ]|-A )(\S+)")
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+TAIL = 15  # lines
+SLICE = 2.0  # seconds that nodes are asked for, between two looks at their units
+# Runs in the application.
+CODE = r"""
+import time
+import celery, kombu
+from celery.app.utils import find_app
+
+def begin(app, floor):
+    global application
+    old = [f"{m.__name__} {m.__version__}" for m in (celery, kombu) if tuple(m.VERSION[:2]) < tuple(floor)]
+    if old:
+        found = " and ".join(old)
+        sys.exit(f"{found} may stop consuming after a reconnect to Redis: require celery>=5.7 and kombu>=5.7")
+    application = find_app(app)
+    routed, routes = {application.conf.task_default_queue}, application.conf.task_routes or {}
+    for table in routes if isinstance(routes, (list, tuple)) else [routes]:
+        if isinstance(table, dict):
+            to = [route.get("queue") if isinstance(route, dict) else route for route in table.values()]
+            routed |= {queue for queue in to if queue}
+    return sorted(str(getattr(queue, "name", queue)) for queue in routed)
+
+def wait(nodes, timeout):
+    "Node -> the queues it consumes, None where it doesn't answer; once all are as `nodes` has them (None: any)."
+    deadline = time.monotonic() + timeout
+    while True:
+        inspect = application.control.inspect(destination=list(nodes), limit=len(nodes), timeout=0.5)
+        replies = inspect.active_queues() or {}
+        seen = {name: sorted(q["name"] for q in replies[name]) if name in replies else None for name in nodes}
+        ready = all(seen[n] if q is None else seen[n] == sorted(q) for n, q in nodes.items())
+        if ready:
+            pong = inspect.ping() or {}
+            ready = set(nodes) <= set(pong)
+        if ready or time.monotonic() > deadline:
+            return {"ready": ready, "seen": seen}
+        time.sleep(0.1)  # between two looks at the nodes
+"""
+# The oldest Celery and kombu whose workers go on consuming after every kind of reconnect.
+FLOOR = (5, 7)
+
+
+def size(path: str) -> int:
+    """Bytes of a file; 0 where there is none."""
+    return os.path.getsize(path) if os.path.exists(path) else 0
+
+
+def plain(text: str) -> str:
+    """The last lines of a log, indented, without colours."""
+    return textwrap.indent("\n".join(COLOURS.sub("", text).strip().splitlines()[-TAIL:]), "  ") or "  (nothing)"
+
+
+class Rollout:
+    """The nodes of one host, from what is due to what is live."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module, self.params, self.units = module, module.params, Units(module)
+        self.host = socket.gethostname()
+        self.undo = Undo(self.params["undo"] or "/nonexistent")
+        self.seconds: dict[str, dict[str, float]] = {}
+        self.begun = time.time()
+        self.logged = {node["log"]: size(node["log"]) for node in self.params["nodes"] if node["log"]}
+        shown = self.units.show([node["unit"] for node in self.params["nodes"]])
+        self.held = [unit for unit, state in shown.items() if state["LoadState"] == "masked"]
+        self.nodes = {node["unit"]: node for node in self.params["nodes"] if node["unit"] not in self.held}
+        self.new_host = all(state["ActiveState"] in ("inactive", "failed") for state in shown.values())
+
+    def run(self) -> None:
+        target = self.params["target"]
+        wanted = [{"name": unit, "inputs": node["inputs"], "start": True} for unit, node in self.nodes.items()]
+        start, restart = self.units.due([{"name": target, "inputs": [], "start": True}, *wanted])
+        restart = [unit for unit in restart if unit != target]
+        if self.params["restart"]:
+            restart = [unit for unit in self.nodes if unit not in start]
+        due = [unit for unit in self.nodes if unit in start or unit in restart]
+        seen: dict[str, list[str]] = {}
+        if not self.module.check_mode:
+            try:
+                seen = self.roll(due)
+            except ProbeError as error:
+                self.back(f"{self.params['app']} can't ask its nodes: {error}", due or list(self.nodes))
+            if target in start:
+                self.units.run("start", target)
+            self.live(due)
+        done = {**self.units.done, "started": start, "restarted": restart}
+        after = "".join(f"{verb}: {', '.join(names)}\n" for verb, names in done.items() if names)
+        self.module.exit_json(
+            changed=bool(after),
+            diff={"before": "", "after": after},
+            nodes=seen,
+            held=self.held,
+            seconds=self.seconds,
+            **{verb: done[verb] for verb in ("started", "restarted")},
+        )
+
+    def roll(self, due: list[str]) -> dict[str, list[str]]:
+        """Start or restart the units ``due`` and wait for each; then all nodes once more."""
+        with self.probe() as probe:
+            routed = probe.call("begin", limit=60, app=self.params["app"], floor=FLOOR)
+            unserved = sorted(set(routed) - set(self.params["fleet_queues"]))
+            if unserved:
+                self.back(
+                    f"{self.params['app']} routes tasks to {', '.join(unserved)}, which no node consumes: add it to "
+                    "the queues of a node in celery_nodes and to celery_routed_queues.",
+                    [],
+                )
+            # nothing runs yet, so nothing can be interrupted: all at once
+            for units in [due] if self.new_host and due else [[unit] for unit in due]:
+                begun = time.monotonic()
+                rc, _, err = self.module.run_command(["systemctl", "--no-pager", "restart", *units])
+                restarted = time.monotonic()
+                if rc != 0:
+                    self.back(f"{', '.join(units)} did not start: {err.strip().splitlines()[0]}", units)
+                self.gate(probe, units)
+                took = {"restart": round(restarted - begun, 1), "ready": round(time.monotonic() - restarted, 1)}
+                self.seconds |= dict.fromkeys(units, took)
+            return self.gate(probe, list(self.nodes)) if self.nodes else {}
+
+    def gate(self, probe: Probe, units: list[str]) -> dict[str, list[str]]:
+        """Wait until the nodes of ``units`` answer and consume their queues; goes back if they don't."""
+        wanted = {self.name(unit): self.nodes[unit]["queues"] for unit in units}
+        deadline = time.monotonic() + self.params["timeout"]
+        while True:
+            answer = probe.call("wait", limit=SLICE + 30, nodes=wanted, timeout=SLICE)
+            if answer["ready"]:
+                return dict(answer["seen"])
+            if time.monotonic() > deadline:
+                self.not_ready(wanted, answer["seen"])
+
+    def not_ready(self, wanted: dict[str, list[str]], answers: dict[str, list[str] | None]) -> NoReturn:
+        """Go back, with what is wrong with the answers."""
+        silent = [name for name in wanted if answers[name] is None]
+        if silent:
+            self.back(
+                f"No answer from {', '.join(silent)} within {self.params['timeout']} seconds.", self.units_of(silent)
+            )
+        wrong = {name: seen or [] for name, seen in answers.items() if seen != sorted(wanted[name])}
+        text = "; ".join(
+            f"{name} consumes {', '.join(seen) or 'nothing'}, not {', '.join(wanted[name])}"
+            for name, seen in wrong.items()
+        )
+        self.back(f"{text or 'The nodes do not answer ping'}.", self.units_of(list(wrong)))
+
+    def back(self, reason: str, units: list[str]) -> NoReturn:
+        """Fail with ``reason`` and the last words of ``units``, after going back to what the journal holds."""
+        words = self.last_words(units)
+        release = os.path.basename(os.path.realpath(self.params["directory"]))
+        entries = {entry["path"]: entry["kind"] for entry in self.undo.entries()}
+        if not entries:
+            result = "Nothing was changed before, so there is nothing to go back to."
+        elif entries.get(self.params["directory"]) == "absent":
+            result = "There is no previous release to go back to: everything was left as it is."
+        else:
+            result = self.revert()
+        self.module.fail_json(msg="\n".join([f"Release {release} failed on {self.host}: {reason}", result, *words]))
+
+    def revert(self) -> str:
+        """Bring the journal's files back, restart what ran with the new ones; how it went, a sentence."""
+        began, failed = self.undo.began or 0.0, os.path.realpath(self.params["directory"])
+        self.undo.revert()
+        self.units.run("daemon-reload")
+        prefix = self.params["target"].removesuffix("-workers.target") + "-worker@"
+        present = {os.path.basename(path)[:-2] for path in glob.glob(f"{SYSTEM}/{prefix}*.service.d")}
+        passing = [unit for unit in self.units.matching([f"{prefix}*.service"]) if unit not in present | set(self.held)]
+        if passing:
+            self.module.run_command(["systemctl", "--no-pager", "disable", "--now", *passing])
+        units = sorted(present - set(self.held))
+        shown = self.units.show(units) if units else {}
+        again = [
+            unit
+            for unit, state in shown.items()
+            if state["ActiveState"] != "active" or seconds(state["InactiveExitTimestamp"]) >= began
+        ]
+        for verb, names in (("enable", units), ("restart", again)):
+            if names:
+                self.module.run_command(["systemctl", "--no-pager", verb, *names])
+        now = os.path.realpath(self.params["directory"])
+        what = "The previous configuration" if now == failed else f"Release {os.path.basename(now)}"
+        answers = self.answers(units)
+        if all(answers.values()):
+            self.undo.forget()
+            return f"{what} was put back on {self.host}: {len(answers)} of {len(answers)} nodes answer again."
+        silent = ", ".join(name for name, seen in answers.items() if not seen)
+        return f"{what} was put back on {self.host}, but {silent} did not answer: look at its log now."
+
+    def answers(self, units: list[str]) -> dict[str, list[str] | None]:
+        """Which nodes answer with the release that was put back."""
+        wanted: dict[str, list[str] | None] = dict.fromkeys(self.name(unit) for unit in units)
+        try:
+            with self.probe() as probe:
+                probe.call("begin", limit=60, app=self.app(), floor=(0,))
+                timeout = self.params["timeout"]
+                return dict(probe.call("wait", limit=timeout + 30, nodes=wanted, timeout=timeout)["seen"])
+        except ProbeError:
+            return wanted
+
+    def app(self) -> str:
+        """What ``celery -A`` takes in the units on the disk, which may have been brought back from before."""
+        prefix = self.params["target"].removesuffix("-workers.target") + "-worker@"
+        for path in sorted(glob.glob(f"{SYSTEM}/{prefix}*.service.d/*.conf")):
+            with open(path, encoding="utf-8") as file:
+                if found := APP.search(file.read()):
+                    return found[1]
+        return str(self.params["app"])
+
+    def live(self, due: list[str]) -> None:
+        """End the journal, and stamp the release where it became live just now."""
+        stamp = os.path.join(os.path.realpath(self.params["directory"]), LIVE)
+        if not os.path.isdir(os.path.dirname(stamp)):
+            return
+        entries = {entry["path"] for entry in self.undo.entries()}
+        if self.params["directory"] in entries or not os.path.exists(stamp):
+            with open(stamp, "w", encoding="utf-8"):
+                os.utime(stamp)
+        self.undo.forget()
+
+    def last_words(self, units: list[str]) -> list[str]:
+        """State, journal and log of each unit, since this rollout began."""
+        parts = []
+        for unit in units:
+            _, state, _ = self.module.run_command(
+                ["systemctl", "show", "--value", "--property=ActiveState,SubState,Result", unit]
+            )
+            since = ["--no-pager", "--output=cat", "--lines=15", f"--since=@{self.begun:.0f}", f"--unit={unit}"]
+            _, journal, _ = self.module.run_command(["journalctl", *since])
+            parts.append(f"{unit} is {' '.join(state.split())}. Its journal:\n{plain(journal)}")
+            log = self.nodes[unit]["log"]
+            if log and size(log) > self.logged[log]:
+                with open(log, "rb") as file:
+                    file.seek(self.logged[log])
+                    said = file.read().decode(errors="replace")
+                parts.append(f"{log}:\n{plain(said)}")
+        return parts
+
+    def probe(self) -> Probe:
+        params = self.params
+        variables = read_environment(params["environment_file"])
+        directory = os.path.realpath(params["directory"])
+        return Probe(params["virtualenv"], directory, params["user"], variables, CODE)
+
+    def name(self, unit: str) -> str:
+        """The node's name in Celery."""
+        return f"{unit.partition('@')[2].removesuffix('.service')}@{self.host}"
+
+    def units_of(self, names: list[str]) -> list[str]:
+        return [unit for unit in self.nodes if self.name(unit) in names]
+
+
+def main() -> None:
+    string = {"type": "str", "required": True}
+    path = {"type": "path", "required": True}
+    strings = {"type": "list", "elements": "str", "required": True}
+    module = AnsibleModule(
+        argument_spec={
+            "app": string,
+            "nodes": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "name": string,
+                    "queues": strings,
+                    "unit": string,
+                    "log": {"type": "path"},
+                    "inputs": {"type": "list", "elements": "path", "default": []},
+                },
+            },
+            "target": string,
+            "fleet_queues": strings,
+            "directory": path,
+            "virtualenv": path,
+            "environment_file": path,
+            "user": string,
+            "undo": {"type": "path"},
+            "timeout": {"type": "int", "default": 60},
+            "restart": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    Rollout(module).run()
+
+
+if __name__ == "__main__":
+    main()
