@@ -2,113 +2,135 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
+import importlib.util
+import re
 import shlex
-import subprocess
-import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 ROOT = Path(__file__).resolve().parents[2]
-# Never part of a release, whether git knows of it or not.
-LEFT_OUT = {".git", ".venv", "venv", "__pycache__"}
+SETTINGS = {
+    "requirements": "",
+    "constraints": "",
+    "python": "python3",
+    "installer": "uv",
+    "only_binary": False,
+    "install_project": False,
+}
 
 
-def ignored(source: Path) -> set[Path]:
-    """What git ignores below ``source``, relative: caches, build output, .env files; nothing outside a work tree."""
-    listing = ["git", "-C", str(source), *"ls-files -z --others --ignored --exclude-standard --directory .".split()]
-    try:
-        listed = subprocess.run(listing, text=True, capture_output=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return set()
-    return {Path(name) for name in listed.split("\0") if name}
+@cache
+def shared(name: str) -> ModuleType:
+    """Ours of plugins/module_utils: Ansible has no package for action plugins to import from."""
+    path = ROOT / "plugins/module_utils" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"celeriac_{name}", path)
+    assert spec is not None and spec.loader is not None  # noqa: S101, PT018 - it ends in .py
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
 
 
-def files(source: Path) -> Iterator[Path]:
-    """The files and links below ``source`` that make a release, relative; links aren't followed."""
-    left_out = ignored(source)
-    for directory, names, found in os.walk(source):
-        here = Path(directory).relative_to(source)
-        links = [name for name in names if (source / here / name).is_symlink()]
-        names[:] = [
-            name for name in names if name not in LEFT_OUT and name not in links and here / name not in left_out
-        ]
-        for name in found + links:
-            if here / name not in left_out and not name.endswith((".pyc", ".pyo")):
-                yield here / name
+def source_of(wanted: Mapping[str, Any], version: str, git: Mapping[str, Any]) -> Any:
+    """The source that ``app_source`` describes.
+
+    :param version: ``app_version``, which goes before what ``wanted`` says
+    :param git: ``ssh_key``, ``known_hosts`` and ``token``
+    """
+    sources = shared("app_source")
+    for problem in sources.problems(wanted, version, ROOT):
+        raise sources.SourceError(problem)
+    if wanted["type"] == "package":
+        return sources.Package(str(wanted["requirement"]), version, ROOT)
+    if wanted["type"] == "git":
+        mirrors = shared("git_mirror")
+        secrets = {name: str(value) for name, value in git.items()}
+        mirror = mirrors.Mirror(str(wanted["repo"]), mirrors.cache_directory(), mirrors.this_run(), **secrets)
+        return sources.Commit(mirror, version or str(wanted["version"]), str(wanted.get("path") or ""))
+    return sources.Directory(ROOT / str(wanted["path"]))
 
 
-def release_id(source: Path, salt: str = "") -> str:
-    """Twelve hex digits over names, executable bits and contents of the files below ``source``, and ``salt``."""
-    digest = hashlib.sha256(salt.encode())
-    for path in sorted(files(source)):
-        full = source / path
-        digest.update(f"\0{path}\0{full.is_symlink():d}{os.access(full, os.X_OK):d}\0".encode())
-        content = os.readlink(full).encode() if full.is_symlink() else full.read_bytes()
-        digest.update(hashlib.sha256(content).digest())
-    return digest.hexdigest()[:12]
+def look_for_release(directory: str, python: str) -> str:
+    """A shell command that succeeds if the release is complete and its virtualenv is of the host's interpreter."""
+    return (
+        f"cd {shlex.quote(directory)} 2>/dev/null && test -e .celeriac-complete && "
+        f'test "$(readlink .venv/.celeriac-python)" = "$(readlink -f -- "$(command -v {shlex.quote(python)})")"'
+    )
 
 
-def pack(source: Path, archive: Path) -> None:
-    """Write the release's files to the tar file ``archive``, owned by root, not writable by others."""
+def look_for_leftovers(releases: str) -> str:
+    """A shell command that prints the releases, those that are complete, their virtualenvs, and the virtualenvs."""
+    return (
+        f"cd {shlex.quote(releases)} 2>/dev/null && "
+        "ls -A; echo ==; ls -d -- */.celeriac-complete 2>/dev/null; echo ==; "
+        "readlink -- */.venv; echo ==; ls -A ../virtualenvs 2>/dev/null; true"
+    )
 
-    def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
-        member.uid = member.gid = 0
-        member.uname = member.gname = "root"
-        member.mode = 0o755 if member.mode & 0o100 else 0o644
-        return member
 
-    with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
-        for path in sorted(files(source)):
-            tar.add(source / path, arcname=str(path), recursive=False, filter=plain)
+def anything_to_prune(said: str, keep: int) -> bool:
+    """Whether what ``look_for_leftovers`` printed may hold something to remove."""
+    parts = [set(part.split()) for part in said.replace("\r", "").split("==\n")]
+    if len(parts) != 4:
+        return any(parts)
+    releases, complete, linked, virtualenvs = parts
+    return (
+        releases != {path.partition("/")[0] for path in complete}
+        or 0 < keep < len(releases)
+        or virtualenvs != {path.rpartition("/")[2] for path in linked}
+    )
 
 
 class ActionModule(ActionBase):
-    """Looks whether the release is there; if not, sends its files and has the module build it."""
-
-    TRANSFERS_FILES = True
+    """Looks whether there is something to do; builds a release from what it sends, or has releases removed."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
         arguments = dict(self._task.args)
-        source = ROOT / str(arguments.get("path", ""))
-        arguments["path"] = str(source)
-        if not source.is_dir():
-            raise AnsibleActionFail(
-                f"app_source.path is {str(source)!r}, which is no directory: name the application's directory."
-            )
-        release = release_id(source, str(arguments.get("requirements", "")) + str(arguments.get("python", "")))
-        arguments["release"] = release
-        directory = f"{arguments.get('releases')}/{release}"
-        complete, current = self._look(directory, str(arguments.get("current") or ""))
-        if complete and current == (directory if arguments.get("current") else ""):
-            return {"changed": False, "release": release, "directory": directory}
-        if complete or self._task.check_mode:
+        if arguments.get("state") == "pruned":
+            said = self._low_level_execute_command(look_for_leftovers(str(arguments["releases"])))["stdout"]
+            if not anything_to_prune(said, int(arguments.get("keep") or 0)):
+                return {"changed": False, "pruned": []}
             return self._module(arguments, task_vars)
+        return self._build(arguments, task_vars)
+
+    def _build(self, arguments: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
+        wanted, version = arguments.pop("source"), str(arguments.pop("version", "") or "")
+        git = arguments.pop("git", None) or {}
+        settings = {name: arguments.pop(name, default) for name, default in SETTINGS.items()}
+        try:
+            source = source_of(wanted, version, git)
+            plan = shared("app_source").plan(source, settings)
+        except (shared("app_source").SourceError, shared("git_mirror").GitError) as error:
+            raise AnsibleActionFail(str(error)) from None
+        directory = f"{arguments['releases']}/{plan['release']}"
+        result = {"release": plan["release"], "directory": directory}
+        found = self._low_level_execute_command(look_for_release(directory, settings["python"]))
+        if found["rc"] == 0:
+            return {"changed": False, **result}
+        if self._task.check_mode:
+            return {"changed": True, **result}
+        arguments |= {name: settings[name] for name in ("python", "installer", "install_project")} | plan
+        if settings["installer"] == "uv":
+            lock = Path(self._find_needle("files", "uv/requirements.txt")).read_text(encoding="utf-8")
+            arguments |= {"uv_lock": lock, "uv_version": re.findall(r"^uv==(\S+)", lock, re.MULTILINE)[0]}
+        return self._send(arguments, source, task_vars)
+
+    def _send(self, arguments: dict[str, Any], source: Any, task_vars: dict[str, Any] | None) -> dict[str, Any]:
         with tempfile.TemporaryDirectory(prefix="celeriac-") as scratch:
             archive = Path(scratch, "release.tar.gz")
-            pack(source, archive)
+            source.pack(archive)
             remote = self._connection._shell.join_path(self._make_tmp_path(), "release.tar.gz")
             self._transfer_file(str(archive), remote)
             try:
                 return self._module({**arguments, "archive": remote}, task_vars)
             finally:
                 self._remove_tmp_path(self._connection._shell.tmpdir)
-
-    def _look(self, directory: str, current: str) -> tuple[bool, str]:
-        """Whether the release is complete, and where the link ``current`` points; without the price of a module."""
-        marker = shlex.quote(f"{directory}/.celeriac-complete")
-        asked = self._low_level_execute_command(
-            f"test -e {marker} && echo complete || echo missing; readlink -- {shlex.quote(current)} || true"
-        )
-        state, _, pointed = asked["stdout"].strip().partition("\n")
-        return state.strip() == "complete", pointed.strip()
 
     def _module(self, arguments: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
         return dict(self._execute_module(module_name="app_release", module_args=arguments, task_vars=task_vars))

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+
+ROOT = Path(__file__).parents[2]
+
+
+def _module(name: str) -> ModuleType:
+    """Ours of plugins/module_utils: Ansible has no package for filters to import from."""
+    spec = importlib.util.spec_from_file_location(f"celeriac_{name}", ROOT / f"plugins/module_utils/{name}.py")
+    assert spec is not None and spec.loader is not None  # noqa: S101, PT018 - it ends in .py
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+sources = _module("app_source")
 
 APP_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}\Z")
 # Users, groups, and directories of /etc, /var/log and /var/lib that Debian has already: the role would take them over.
@@ -20,7 +36,7 @@ TAKEN = frozenset(
     "ldap logrotate misc network nftables opt pam perl polkit polkit-1 private python python3 security selinux skel "
     "ssh ssl udev ucf ufw vim xdg".split()
 )
-SOURCE_TYPES = ("path",)
+URL = re.compile(r"(https?|socks5h?|file)://\S+\Z")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 # click makes options of `celery worker` and `celery beat` out of these
 OPTION = re.compile(r"CELERY_(WORKER|BEAT|EVENTS|MULTI)_")
@@ -46,21 +62,21 @@ def _escaped(value: Any) -> str:
     return re.sub(r'(["\\$`])', r"\\\1", _text(value))
 
 
-def environment_problems(environment: Any) -> Iterator[str]:
-    """What is wrong with ``app_environment``, a sentence each; no value is ever part of one, it may be a secret."""
+def environment_problems(environment: Any, variable: str = "app_environment") -> Iterator[str]:
+    """What is wrong with such a mapping, a sentence each; no value is ever part of one, it may be a secret."""
     if not isinstance(environment, Mapping):
-        yield f"app_environment is a {type(environment).__name__}: write a mapping of names and values."
+        yield f"{variable} is a {type(environment).__name__}: write a mapping of names and values."
         return
     for name, value in environment.items():
         if not isinstance(name, str) or not VARIABLE.match(name):
-            yield f"app_environment has {name!r}: name it with letters, digits and _ only, no digit first."
+            yield f"{variable} has {name!r}: name it with letters, digits and _ only, no digit first."
         elif OPTION.match(name):
-            yield f"app_environment has {name!r}: name it otherwise, celery would take it for a command-line option."
+            yield f"{variable} has {name!r}: name it otherwise, celery would take it for a command-line option."
         elif value is None or isinstance(value, (list, Mapping)):
             kind = "no value" if value is None else "a list or mapping"
-            yield f"app_environment.{name} has {kind}: give it a string, a number or a boolean."
+            yield f"{variable}.{name} has {kind}: give it a string, a number or a boolean."
         elif not all(character.isprintable() or character == "\t" for character in _text(value)):
-            yield f"app_environment.{name} has a line break or control character: take it out."
+            yield f"{variable}.{name} has a line break or control character: take it out."
 
 
 def name_problems(name: Any) -> Iterator[str]:
@@ -74,33 +90,34 @@ def name_problems(name: Any) -> Iterator[str]:
         yield f"app_name is {name!r}, which Debian uses itself for a user, group or directory: choose another name."
 
 
-def source_problems(source: Any, root: Path) -> Iterator[str]:
-    """What is wrong with ``app_source``, a sentence.
-
-    :param root: the directory in which a relative path starts
-    """
-    if not isinstance(source, Mapping):
-        yield f"app_source is {source!r}: write a mapping, such as {{type: path, path: examples/chatlite}}."
-    elif source.get("type") not in SOURCE_TYPES:
-        yield f"app_source.type is {source.get('type')!r}: use one of {', '.join(SOURCE_TYPES)}."
-    elif not isinstance(source.get("path"), str) or not source["path"] or not (root / source["path"]).is_dir():
-        yield (
-            f"app_source.path is {source.get('path')!r}, which is no directory on this machine: name the application's "
-            "directory, a relative one starts at the repository's root."
-        )
+def build_problems(variables: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with the variables that say how a release is built, a sentence each; none shows a secret."""
+    authority = variables.get("app_index_ca", "")
+    if authority and "-----BEGIN CERTIFICATE-----" not in str(authority):
+        yield "app_index_ca is no certificate: give the text of a PEM file, with its BEGIN and END lines."
+    urls = variables.get("app_extra_index_urls", [])
+    for name, url in [(name, variables.get(name, "")) for name in ("app_index_url", "app_proxy")] + [
+        ("app_extra_index_urls", url) for url in (urls if isinstance(urls, list) else [urls])
+    ]:
+        if url and (not isinstance(url, str) or not URL.match(url)):
+            yield f"{name} has no URL: begin it with https:// and leave out blanks."
+    yield from environment_problems(variables.get("app_build_environment", {}), "app_build_environment")
 
 
 def app_problems(hosts: Mapping[str, Mapping[str, Any]], root: str) -> list[str]:
     """What is wrong with the application of an inventory.
 
-    :param hosts: worker host -> its ``app_name``, ``app_source`` and ``app_environment``
+    :param hosts: worker host -> its variables of the role
     :param root: the repository's root
     :returns: a sentence for each problem, naming variable, value and remedy; empty if there is none
     """
     problems: list[str] = []
     for variables in hosts.values():
         problems += name_problems(variables.get("app_name"))
-        problems += source_problems(variables.get("app_source"), Path(root))
+        source = variables.get("app_source")
+        problems += sources.problems(source, variables.get("app_version", ""), Path(root))
+        access = [variables.get(f"app_git_{name}", "") for name in ("ssh_key", "known_hosts", "token")]
+        problems += [*sources.access_problems(source, *access), *build_problems(variables)]
         if "app_environment" in variables:  # the role's default, or not there where a secret is missing
             problems += environment_problems(variables["app_environment"])
     return list(dict.fromkeys(problems))

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import difflib
+import importlib.util
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+
+
+def _load(path: str) -> ModuleType:
+    """A file of plugins/: Ansible has no package for filters to import from."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, Path(__file__).parents[1] / path)
+    assert spec is not None and spec.loader is not None  # noqa: S101, PT018 - it ends in .py
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+app = _load("filter/app.py")
+sandbox = _load("module_utils/celery_sandbox.py")
 
 Node = dict[str, Any]
 
@@ -16,23 +33,57 @@ OPTIONS = {
     "concurrency": "concurrency",
     "prefetch_multiplier": "prefetch-multiplier",
     "max_tasks_per_child": "max-tasks-per-child",
+    "soft_time_limit": "soft-time-limit",
+    "time_limit": "time-limit",
+    "pool": "pool",
 }
-# Node key -> the systemd.resource-control(5) directive it becomes.
-LIMITS = {"memory_max": "MemoryMax", "cpu_quota": "CPUQuota"}
+# Node key -> the directive of systemd.resource-control(5) or systemd.exec(5) it becomes.
+LIMITS = {"memory_max": "MemoryMax", "cpu_quota": "CPUQuota", "nice": "Nice"}
 NODE_KEYS = frozenset(
-    {"name", "instances", "hosts", "queues", "autoscale", "loglevel", "stop_timeout", *OPTIONS, *LIMITS}
-)
+    "name instances hosts queues autoscale max_memory_per_child events loglevel stop_timeout environment "
+    "extra_arguments".split()
+) | {*OPTIONS, *LIMITS}
+# Pool -> keys that it ignores or breaks on (celery/concurrency/*.py). Threads can't be killed and don't grow, greenlets
+# have a hard limit only, solo runs the task in the main process.
+_NO_PROCESSES = {"max_tasks_per_child", "max_memory_per_child", "soft_time_limit"}
+POOLS = {
+    "prefork": set[str](),
+    "threads": _NO_PROCESSES | {"time_limit", "autoscale"},
+    "gevent": _NO_PROCESSES,
+    "solo": _NO_PROCESSES | {"time_limit", "autoscale", "concurrency"},
+}
+# SIGQUIT makes a worker hand back what it runs. With solo it would fail the task instead.
+NO_HAND_BACK = ("solo",)
+# Seconds that a worker has to hand tasks back, and systemd to see that it did.
+STOP_MARGIN = 10
+# Option of `celery worker` -> what it takes; other options are set by the role, would break the unit, or belong to
+# embedded beat. One with a blank in it wouldn't survive `celery multi`.
+EXTRA: dict[str, tuple[str, str]] = {
+    "disable-prefetch": ("", "no value"),
+    "heartbeat-interval": (r"[1-9][0-9]*", "a whole number of seconds"),
+    "include": (r"[A-Za-z_][\w.]*(,[A-Za-z_][\w.]*)*", "modules with commas between them"),
+    "optimization": ("default|fair", "default or fair"),
+    "pool-start-method": ("fork|spawn", "fork or spawn"),
+    "without-gossip": ("", "no value"),
+    "without-heartbeat": ("", "no value"),
+    "without-mingle": ("", "no value"),
+}
 # systemd instance, PID file and `celery multi` node name in one: what is valid in all of them.
 NODE_NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 QUEUE_NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
 APP = re.compile(r"[A-Za-z_]\w*(\.\w+)*(:\w+(\.\w+)*)?\Z", re.ASCII)
 LOGLEVELS = ("debug", "info", "warning", "error", "critical")
+SIZE = re.compile(r"([1-9][0-9]*(?:\.[0-9]+)?)([KMGT]?)\Z")
+# As in the role's defaults, for inventories that don't set them.
+TIMEOUTS = {"celery_stop_timeout": 660, "celery_soft_shutdown_timeout": 30, "celery_visibility_timeout": 3600}
 # systemd only logs a warning about a limit that it can't read, and runs the unit without it
 LIMIT_FORMS = {
     "memory_max": (
         re.compile(r"[1-9][0-9]*(\.[0-9]+)?[KMGT]?\Z|[1-9][0-9]?%\Z|100%\Z"),
         "bytes, a size such as 2G, or 80%",
     ),
+    # celery's own unit is KiB: a number without one would be off by 1024 for half of its readers
+    "max_memory_per_child": (re.compile(r"[1-9][0-9]*(\.[0-9]+)?[KMGT]\Z"), "a size with its unit, such as 300M"),
     "cpu_quota": (re.compile(r"[1-9][0-9]*%\Z"), "a percentage such as 150%, 100% is one processor"),
 }
 
@@ -54,8 +105,10 @@ def celery_host_nodes(nodes: list[Node], host: str) -> list[Node]:
 
     :param nodes: ``celery_nodes`` as in the celery role's argument_specs
     :param host: the inventory hostname
-    :returns: for each node ``name``, ``queues``, ``options`` (list of ``--long=value``), ``limits`` (mapping of systemd
-        directives), ``loglevel`` and ``stop_timeout`` (seconds); the last two are None where the role's default holds
+    :returns: for each node ``name``, ``queues``, ``options`` (list of ``--long=value``), ``settings`` (list of Celery's
+        ``setting=value``), ``limits`` (mapping of systemd directives), ``hands_back`` (whether it does on SIGQUIT),
+        ``loglevel`` and ``stop_timeout`` (seconds; both None where the role's default holds), and ``own_environment``
+        (whether the node has variables; their values are secret, ``celery_environments`` has them)
     :raises AnsibleFilterError: if a node can't be right
     """
     problems = list(node_problems(nodes))
@@ -66,9 +119,12 @@ def celery_host_nodes(nodes: list[Node], host: str) -> list[Node]:
             "name": node["name"],
             "queues": node["queues"],
             "options": options(node),
+            "settings": settings(node),
             "limits": {LIMITS[key]: node[key] for key in LIMITS if key in node},
+            "hands_back": node.get("pool") not in NO_HAND_BACK,
             "loglevel": node.get("loglevel"),
             "stop_timeout": node.get("stop_timeout"),
+            "own_environment": bool(node.get("environment")),
         }
         for node in expand(nodes, host)
     ]
@@ -79,23 +135,41 @@ def options(node: Node) -> list[str]:
     rendered = [f"--queues={','.join(node['queues'])}"]
     if "autoscale" in node:
         rendered.append(f"--autoscale={node['autoscale']['max']},{node['autoscale']['min']}")
-    return rendered + [f"--{OPTIONS[key]}={node[key]}" for key in OPTIONS if key in node]
+    rendered += [f"--{OPTIONS[key]}={node[key]}" for key in OPTIONS if key in node]
+    if "max_memory_per_child" in node:
+        rendered.append(f"--max-memory-per-child={_bytes(node['max_memory_per_child']) // 1024}")
+    if node.get("events"):
+        rendered.append("--task-events")
+    return [*rendered, *node.get("extra_arguments", [])]
 
 
-def celery_units(name: str, nodes: list[Node], beat: bool, inputs: list[str]) -> list[dict[str, Any]]:
-    """The systemd units of one host.
+def settings(node: Node) -> list[str]:
+    """Celery's settings that ``celery worker`` takes after its options, where there is no option to say it."""
+    return ["worker_send_task_events=false"] if node.get("events") is False else []
 
-    :param name: ``celery_name``
-    :param nodes: what ``celery_host_nodes`` returns
-    :param beat: whether the host runs beat
-    :param inputs: files after whose change nodes and beat have to be restarted
+
+def celery_environments(nodes: list[Node], host: str) -> list[dict[str, str]]:
+    """The environment files of the nodes of ``celery_nodes`` that have one on ``host``: ``name`` and ``content``."""
+    return [
+        {"name": node["name"], "content": app.environment_file(node["environment"])}
+        for node in expand(nodes, host)
+        if node.get("environment")
+    ]
+
+
+def celery_stop_signals(node: Node, stop_timeout: int, soft_shutdown_timeout: int) -> list[tuple[str, int]]:
+    """How a node is stopped, short of SIGKILL: signals, and the seconds that each gets.
+
+    :param node: one of what ``celery_host_nodes`` returns
+    :param stop_timeout: ``celery_stop_timeout``, for a node without one of its own
+    :param soft_shutdown_timeout: ``celery_soft_shutdown_timeout``
     """
-    running = [f"{name}-worker@{node['name']}.service" for node in nodes] + [f"{name}-beat.service"] * beat
-    return [{"name": f"{name}-workers.target"}] + [{"name": unit, "inputs": inputs} for unit in running]
+    warm = ("TERM", node["stop_timeout"] or stop_timeout)
+    return [warm, ("QUIT", soft_shutdown_timeout + STOP_MARGIN)] if node["hands_back"] else [warm]
 
 
-def celery_ready_nodes(nodes: list[Node], name: str) -> list[dict[str, Any]]:
-    """The nodes of one host as the module celery_ready takes them."""
+def celery_node_units(nodes: list[Node], name: str) -> list[dict[str, Any]]:
+    """The nodes of one host with their units and log files."""
     return [
         {
             "name": node["name"],
@@ -107,17 +181,33 @@ def celery_ready_nodes(nodes: list[Node], name: str) -> list[dict[str, Any]]:
     ]
 
 
+def _inputs(name: str, node: Node, inputs: list[str]) -> list[str]:
+    return [*inputs, f"/etc/{name}/worker@{node['name']}.env"] if node["own_environment"] else inputs
+
+
+def celery_rollout_nodes(nodes: list[Node], name: str, inputs: list[str], stop_timeout: int) -> list[dict[str, Any]]:
+    """The nodes of one host as the module celery_rollout takes them.
+
+    :param inputs: files after whose change a node has to be restarted
+    :param stop_timeout: seconds, for nodes without one of their own
+    """
+    return [
+        {**unit, "inputs": _inputs(name, node, inputs), "stop_timeout": node["stop_timeout"] or stop_timeout}
+        for unit, node in zip(celery_node_units(nodes, name), nodes, strict=True)
+    ]
+
+
 def node_problems(nodes: Any) -> Iterator[str]:
     """What is wrong with ``celery_nodes``, a sentence each."""
     if not isinstance(nodes, list) or not nodes:
         yield (
-            f"celery_nodes is {nodes!r}: give it a list with at least one node, such as "
+            f"celery_nodes is {_shown(nodes)}: give it a list with at least one node, such as "
             "{name: worker, queues: [default]}."
         )
         return
     for index, node in enumerate(nodes):
         if not isinstance(node, Mapping):
-            yield f"celery_nodes[{index}] is {node!r}: write a mapping with name and queues."
+            yield f"celery_nodes[{index}] is {_shown(node)}: write a mapping with name and queues."
             continue
         where = f"celery_nodes[{index}]" + (f" ({node['name']})" if isinstance(node.get("name"), str) else "")
         for key in sorted(set(map(str, node)) - NODE_KEYS):
@@ -128,10 +218,20 @@ def node_problems(nodes: Any) -> Iterator[str]:
         yield from _queue_problems(where, node.get("queues"))
         yield from _number_problems(where, node)
         yield from _limit_problems(where, node)
+        yield from _pool_problems(where, node)
+        yield from _argument_problems(where, node.get("extra_arguments", []))
+        yield from app.environment_problems(node.get("environment", {}), f"{where}.environment")
+        if not isinstance(node.get("events", True), bool):
+            yield f"{where} has events {node['events']!r}: write true or false."
         if "loglevel" in node and node["loglevel"] not in LOGLEVELS:
             yield f"{where} has loglevel {node['loglevel']!r}: use one of {', '.join(LOGLEVELS)}."
         if "hosts" in node and not (isinstance(node["hosts"], list) and node["hosts"]):
             yield f"{where} has hosts {node['hosts']!r}: list the inventory hostnames it runs on, or leave hosts out."
+
+
+def _shown(value: Any) -> str:
+    """``value`` as a sentence shows it; with an environment in it, its type only."""
+    return type(value).__name__ if "environment" in repr(value) else repr(value)
 
 
 def _queue_problems(where: str, queues: Any) -> Iterator[str]:
@@ -150,10 +250,67 @@ def _limit_problems(where: str, node: Mapping[str, Any]) -> Iterator[str]:
     for key, (form, words) in LIMIT_FORMS.items():
         if key in node and (isinstance(node[key], bool) or not form.match(str(node[key]))):
             yield f"{where} has {key} {node[key]!r}: give it {words}."
+    if "nice" in node and not (_is_count(node["nice"], least=-20) and node["nice"] <= 19):
+        yield f"{where} has nice {node['nice']!r}: give it a whole number from -20 to 19, more is nicer to others."
+    child, node_limit = (_bytes(node.get(key)) for key in ("max_memory_per_child", "memory_max"))
+    if child and node_limit and child >= node_limit:
+        yield (
+            f"{where} has max_memory_per_child {node['max_memory_per_child']!r}, not below its memory_max "
+            f"{node['memory_max']!r}: lower it, or the kernel kills the process before Celery replaces it."
+        )
+
+
+def _bytes(size: Any) -> int:
+    """A size such as ``300M`` in bytes; 0 for a share or what is none."""
+    match = SIZE.match(str(size))
+    return int(float(match[1]) * 1024 ** " KMGT".index(match[2] or " ")) if match else 0
+
+
+def _pool_problems(where: str, node: Mapping[str, Any]) -> Iterator[str]:
+    pool = node.get("pool", "prefork")
+    if not isinstance(pool, str) or pool not in POOLS:
+        yield f"{where} has pool {pool!r}: use one of {', '.join(POOLS)}."
+        return
+    for key in sorted(POOLS[pool] & set(node)):
+        able = ", ".join(name for name, unable in POOLS.items() if key not in unable)
+        yield f"{where} has {key} {node[key]!r}, of which the pool {pool} knows nothing: leave it out, or use {able}."
+    soft, hard = node.get("soft_time_limit"), node.get("time_limit")
+    if soft is not None and hard is not None and _is_count(soft) and _is_count(hard) and soft >= hard:
+        yield (
+            f"{where} has soft_time_limit {soft!r}, not below its time_limit {hard!r}: lower it, or the task is killed "
+            "before it hears of it."
+        )
+
+
+def _argument_problems(where: str, arguments: Any) -> Iterator[str]:
+    if not isinstance(arguments, list):
+        yield f"{where} has extra_arguments {arguments!r}: write a list, such as ['--without-gossip']."
+        return
+    names = []
+    for argument in arguments:
+        name, sign, value = str(argument).removeprefix("--").partition("=")
+        names.append(name)
+        if not isinstance(argument, str) or not argument.startswith("--") or name not in EXTRA:
+            near = difflib.get_close_matches(name, EXTRA, n=1)
+            remedy = f"write --{near[0]}" if near else f"use one of --{', --'.join(EXTRA)}, or the node's own keys"
+            yield f"{where} has the extra argument {argument!r}, which isn't for it to set: {remedy}."
+        elif bool(sign) is not bool(EXTRA[name][0]) or not re.fullmatch(EXTRA[name][0], value, re.ASCII):
+            yield f"{where} has the extra argument {argument!r}: give it {EXTRA[name][1]}."
+    for name, count in Counter(names).items():
+        if count > 1:
+            yield f"{where} has the extra argument '--{name}' {count} times: leave one of them."
 
 
 def _number_problems(where: str, node: Mapping[str, Any]) -> Iterator[str]:
-    for key in ("instances", "concurrency", "prefetch_multiplier", "max_tasks_per_child", "stop_timeout"):
+    for key in (
+        "instances",
+        "concurrency",
+        "prefetch_multiplier",
+        "max_tasks_per_child",
+        "soft_time_limit",
+        "time_limit",
+        "stop_timeout",
+    ):
         if key in node and not _is_count(node[key]):
             # celery reads --prefetch-multiplier=0 as if it weren't there
             yield f"{where} has {key} {node[key]!r}: give it a whole number of at least 1."
@@ -172,14 +329,15 @@ def _number_problems(where: str, node: Mapping[str, Any]) -> Iterator[str]:
         yield f"{where} has autoscale {scale!r}: write {{min: 2, max: 8}}, whole numbers with min not above max."
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+def _is_count(value: Any, least: int = 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def celery_problems(hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What is wrong with the application's name, the nodes, queues and beat of an inventory.
 
-    :param hosts: worker host -> its ``celery_app``, ``celery_nodes``, ``celery_routed_queues``, ``celery_beat_enabled``
+    :param hosts: worker host -> its ``celery_app``, ``celery_nodes``, ``celery_routed_queues``,
+        ``celery_beat_enabled``, ``celery_sandbox`` and timeouts
     :returns: a sentence for each problem, naming variable, value and remedy; empty if there is none
     """
     if not hosts:
@@ -190,10 +348,40 @@ def celery_problems(hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
         if not isinstance(app, str) or not APP.match(app):
             problems.append(f"celery_app is {app!r}: name the module, or module:attribute, that celery -A takes.")
         problems += node_problems(variables.get("celery_nodes"))
+        problems += sandbox.problems(variables.get("celery_sandbox", {}))
+        problems += _timeout_problems(variables)
     if not problems:
         problems = [*_repeated_names(hosts), *_unknown_hosts(hosts)] or [*_unserved_queues(hosts)]
     problems += _beat_problems(hosts)
     return list(dict.fromkeys(problems))
+
+
+def _timeout_problems(variables: Mapping[str, Any]) -> Iterator[str]:
+    """What would run twice: the broker hands out again what isn't acknowledged within the visibility timeout."""
+    timeouts = {name: variables.get(name, value) for name, value in TIMEOUTS.items()}
+    least = {name: 0 if name == "celery_soft_shutdown_timeout" else 1 for name in timeouts}
+    wrong = [name for name, value in timeouts.items() if not _is_count(value, least[name])]
+    yield from (f"{name} is {timeouts[name]!r}: give it whole seconds, at least {least[name]}." for name in wrong)
+    if wrong:
+        return
+    visible, soft = timeouts["celery_visibility_timeout"], timeouts["celery_soft_shutdown_timeout"]
+    nodes = variables.get("celery_nodes")
+    known = [node for node in nodes if isinstance(node, Mapping)] if isinstance(nodes, list) else []
+    stops = [("celery_stop_timeout", timeouts["celery_stop_timeout"])]
+    stops += [(f"stop_timeout of the node {node.get('name')!r}", node.get("stop_timeout")) for node in known]
+    for name, value in stops:
+        if _is_count(value) and value + soft >= visible:
+            yield (
+                f"{name} is {value}, with celery_soft_shutdown_timeout {soft} not below celery_visibility_timeout "
+                f"{visible}: lower it or raise the latter, or tasks that a stop waits for run twice."
+            )
+    for node in known:
+        for key in ("soft_time_limit", "time_limit"):
+            if _is_count(node.get(key)) and node[key] >= visible:
+                yield (
+                    f"{key} of the node {node.get('name')!r} is {node[key]}, not below celery_visibility_timeout "
+                    f"{visible}: lower it or raise the latter, or a task that takes as long runs twice."
+                )
 
 
 def _repeated_names(hosts: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -250,8 +438,11 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         return {
+            "celery_environments": celery_environments,
             "celery_host_nodes": celery_host_nodes,
             "celery_problems": celery_problems,
-            "celery_ready_nodes": celery_ready_nodes,
-            "celery_units": celery_units,
+            "celery_node_units": celery_node_units,
+            "celery_rollout_nodes": celery_rollout_nodes,
+            "celery_sandbox": sandbox.directives,
+            "celery_stop_signals": celery_stop_signals,
         }

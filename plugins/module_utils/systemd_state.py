@@ -101,8 +101,10 @@ class Units:
         if not names:
             return
         self.run("disable", "--now", *names)
-        if any(unit["ActiveState"] == "failed" for unit in self.show(names).values()):
-            self.run("reset-failed", *names)
+        # those that ended well may be gone from systemd's memory, and can't be reset
+        failed = [name for name, unit in self.show(names).items() if unit["ActiveState"] == "failed"]
+        if failed:
+            self.run("reset-failed", *failed)
         self.done["retired"] = names
 
     def mask(self, names: list[str]) -> None:

@@ -9,6 +9,7 @@ short_description: Restart the Celery nodes of a host one by one, each gated, an
 description:
   - Starts each node that isn't running, and restarts each that began before its unit files or I(inputs) were last
     changed.
+  - Before a restart the node stops consuming and ends what it is doing, so that nothing runs twice.
   - Goes on to the next node when this one answers ping and consumes exactly its queues. Nodes are asked through the
     broker, as the application's user in its virtualenv, environment and configuration. The answer of C(celery multi)
     or of systemd isn't enough, since a node has its PID file before it has its broker.
@@ -36,6 +37,10 @@ options:
         type: list
         elements: path
         default: []
+      stop_timeout:
+        description: Seconds that a restart waits for running tasks before it stops the node with them.
+        type: int
+        default: 660
   target: {description: The target that holds the nodes together; enabled and started., type: str, required: true}
   fleet_queues:
     description: Queues that some node of the fleet consumes. The application may route to no others.
@@ -75,10 +80,10 @@ started: {description: Units that were started., returned: success, type: list, 
 restarted: {description: Units that were restarted., returned: success, type: list, elements: str}
 held: {description: Units that an operator holds., returned: success, type: list, elements: str}
 seconds:
-  description: Unit, and the seconds that its restart and then its first answer took.
+  description: Unit, and the seconds that its running tasks, its restart and its first answer took.
   returned: success
   type: dict
-  sample: {"chatlite-worker@crawler.service": {"restart": 1.9, "ready": 0.7}}
+  sample: {"chatlite-worker@crawler.service": {"drain": 0.4, "restart": 3.1, "ready": 0.7}}
 """
 
 import glob
@@ -133,6 +138,22 @@ def wait(nodes, timeout):
         if ready or time.monotonic() > deadline:
             return {"ready": ready, "seen": seen}
         time.sleep(0.1)  # between two looks at the nodes
+
+def drain(node, queues, timeout):
+    "Stop consuming and wait until nothing is running; whether that came about. False too where it doesn't answer."
+    for queue in queues:
+        application.control.cancel_consumer(queue, destination=[node], reply=True, limit=1, timeout=1.0)
+    deadline = time.monotonic() + timeout
+    while True:
+        inspect = application.control.inspect(destination=[node], limit=1, timeout=1.0)
+        parts = [inspect.active(), inspect.reserved()]
+        if not all(parts):
+            return False
+        if not any(part[node] for part in parts):
+            return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)  # between two looks at the node
 """
 # The oldest Celery and kombu whose workers go on consuming after every kind of reconnect.
 FLOOR = (5, 7)
@@ -155,6 +176,7 @@ class Rollout:
         self.module, self.params, self.units = module, module.params, Units(module)
         self.host = socket.gethostname()
         self.undo = Undo(self.params["undo"] or "/nonexistent")
+        self.found_astray: list[str] = []
         self.seconds: dict[str, dict[str, float]] = {}
         self.begun = time.time()
         self.logged = {node["log"]: size(node["log"]) for node in self.params["nodes"] if node["log"]}
@@ -181,6 +203,7 @@ class Rollout:
                 self.units.run("start", target)
             self.live(due)
         done = {**self.units.done, "started": start, "restarted": restart}
+        done["restarted"] += self.found_astray
         after = "".join(f"{verb}: {', '.join(names)}\n" for verb, names in done.items() if names)
         self.module.exit_json(
             changed=bool(after),
@@ -204,15 +227,46 @@ class Rollout:
                 )
             # nothing runs yet, so nothing can be interrupted: all at once
             for units in [due] if self.new_host and due else [[unit] for unit in due]:
-                begun = time.monotonic()
-                rc, _, err = self.module.run_command(["systemctl", "--no-pager", "restart", *units])
-                restarted = time.monotonic()
-                if rc != 0:
-                    self.back(f"{', '.join(units)} did not start: {err.strip().splitlines()[0]}", units)
-                self.gate(probe, units)
-                took = {"restart": round(restarted - begun, 1), "ready": round(time.monotonic() - restarted, 1)}
-                self.seconds |= dict.fromkeys(units, took)
+                self.bring_up(probe, units)
+            for unit in self.astray(probe, due):
+                self.found_astray.append(unit)
+                self.bring_up(probe, [unit])
             return self.gate(probe, list(self.nodes)) if self.nodes else {}
+
+    def bring_up(self, probe: Probe, units: list[str]) -> None:
+        """Start or restart units that may be stopped at the same time, and wait for their nodes."""
+        begun = time.monotonic()
+        self.drain(probe, units)
+        drained = time.monotonic()
+        rc, _, err = self.module.run_command(["systemctl", "--no-pager", "restart", *units])
+        restarted = time.monotonic()
+        if rc != 0:
+            self.back(f"{', '.join(units)} did not start: {err.strip().splitlines()[0]}", units)
+        self.gate(probe, units)
+        times = {"drain": drained - begun, "restart": restarted - drained, "ready": time.monotonic() - restarted}
+        took = {what: round(value, 1) for what, value in times.items()}
+        self.seconds |= {unit: took for unit in units}
+
+    def astray(self, probe: Probe, due: list[str]) -> list[str]:
+        """Units that answer, and don't consume what they should: a rollout was killed between drain and restart."""
+        wanted = {self.name(unit): self.nodes[unit]["queues"] for unit in self.nodes if unit not in due}
+        if self.new_host or not wanted:
+            return []
+        answer = probe.call("wait", limit=SLICE + 30, nodes=wanted, timeout=SLICE)["seen"]
+        found = [name for name, queues in wanted.items() if answer[name] not in (None, sorted(queues))]
+        return self.units_of(found)
+
+    def drain(self, probe: Probe, units: list[str]) -> None:
+        """Have nodes that run end what they are doing first.
+
+        Celery may run again what ends during its shutdown, whose acknowledgement can be lost, and takes the longer
+        for it the more processes it has. A node with nothing to do stops at once and cleanly.
+        """
+        for unit, state in self.units.show(units).items():
+            if state["ActiveState"] == "active":
+                seconds_ = self.nodes[unit]["stop_timeout"]
+                asked = {"node": self.name(unit), "queues": self.nodes[unit]["queues"], "timeout": seconds_}
+                probe.call("drain", limit=seconds_ + 60, **asked)
 
     def gate(self, probe: Probe, units: list[str]) -> dict[str, list[str]]:
         """Wait until the nodes of ``units`` answer and consume their queues; goes back if they don't."""
@@ -361,6 +415,7 @@ def main() -> None:
                     "unit": string,
                     "log": {"type": "path"},
                     "inputs": {"type": "list", "elements": "path", "default": []},
+                    "stop_timeout": {"type": "int", "default": 660},
                 },
             },
             "target": string,

@@ -190,7 +190,8 @@ def _files(inventory: Inventory, role: str, host: str, more: Mapping[str, Any]) 
         **trusted("vars/main.yml"),
         **more,
     }
-    paths = [path for name in ("configure", "backup") if (path := directory / f"tasks/{name}.yml").exists()]
+    names = ("configure", "activate", "beat", "backup")
+    paths = [path for name in names if (path := directory / f"tasks/{name}.yml").exists()]
     steps = [step for path in paths for step in trusted(str(path.relative_to(directory)))]
     flat = [each for step in steps for each in [step, *step.get("block", [])]]
     tasks = [task["managed_files"] for task in flat if "managed_files" in task]

@@ -42,6 +42,7 @@ def command(value: str, instance: str) -> list[str]:
     :raises ValueError: where a specifier or variable stands in it that we never use
     """
     expanded = re.sub(r"%(.)", lambda match: {"%": "%", "i": instance}.get(match[1], "\0"), value)
-    if "\0" in expanded or "$" in expanded:
+    words = [re.sub(r"\$(.)", lambda match: {"$": "$"}.get(match[1], "\0"), word) for word in shlex.split(expanded)]
+    if "\0" in "".join(words):
         raise ValueError(f"specifier or variable in {value!r}")
-    return shlex.split(expanded)
+    return words

@@ -37,7 +37,7 @@ def rendered(environment: str, host: str, **more: Any) -> dict[str, File]:
 def environment_of(found: dict[str, File], directory: Path) -> dict[str, str]:
     path = directory / "app.env"
     path.write_text(found["/etc/chatlite/chatlite.env"].content, encoding="utf-8")
-    return dict(load("plugins/modules/celery_ready.py").environment(str(path)))
+    return dict(load("plugins/module_utils/celery_app.py").read_environment(str(path)))
 
 
 @EVERY_WORKER

@@ -6,18 +6,16 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import units
-from celery import Celery
-from celery.apps import multi
-from celery.bin.base import CLIContext
-from celery.bin.worker import worker
-from harness import ENVIRONMENTS, File, Inventory, defaults, files
+from celery_worker import accepted, node_of, started
+from harness import ENVIRONMENTS, File, Inventory, defaults, files, load
 
-CONTEXT = CLIContext(app=Celery(set_as_current=False), no_color=True, workdir=None)
 WORKERS = [
     (environment, host)
     for environment in ENVIRONMENTS
@@ -44,21 +42,6 @@ def unit(found: Rendered, name: str) -> units.Unit:
     return units.parse(found[f"/etc/systemd/system/{name}"].content)
 
 
-@pytest.fixture(autouse=True)
-def _no_directories(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``celery multi`` makes the directories of PID and log files as it reads its arguments."""
-    monkeypatch.setattr(multi.os, "makedirs", lambda *_args: None)
-
-
-def node_of(arguments: list[str]) -> multi.Node:
-    """The one node that ``celery multi`` understands by the arguments after its verb."""
-    options = multi.NamespacedOptionParser(arguments)
-    options.parse()
-    assert options.namespaces == {}
-    (node,) = multi.MultiParser(cmd="celery worker", append="", suffix="host").parse(options)
-    return node
-
-
 # -- nodes
 
 
@@ -76,34 +59,112 @@ def test_celery_multi_starts_one_node_with_the_inventorys_options(environment: s
     nodes = {node["name"]: node for node in inventory.evaluate(host, f"celery_nodes | celery_host_nodes('{host}')")}
     for name, drop_in in drop_ins(found).items():
         program, *arguments = units.command(units.last(drop_in, "Service", "ExecStart"), name)
-        assert program == "/opt/chatlite/current/.venv/bin/celery"
-        assert arguments[:4] == ["-A", inventory.evaluate(host, "celery_app"), "multi", "start"]
-        node = node_of(arguments[4:])
+        assert [program, *arguments[:2]] == ["/opt/chatlite/current/.venv/bin/celery", "multi", "start"]
+        node = node_of(arguments[2:])
         assert node.name == f"{name}@host"
         assert node.pidfile == f"/run/chatlite-{name}/{name}.pid"
         assert node.logfile == f"/var/log/chatlite/{name}%I.log"
-        given = [f"{option}={value}" for option, value in node.options.items() if option.startswith("--")]
-        assert set(nodes[name]["options"]) <= set(given)
-        options = [option for option in given if not option.startswith("--executable=")]
-        params = worker.make_context("worker", options, obj=CONTEXT).params
+        before, after = started(node)
+        assert before == [f"--app={inventory.evaluate(host, 'celery_app')}"]
+        assert set(nodes[name]["options"]) <= set(after)
+        params, settings = accepted(after)
         assert params["queues"] == nodes[name]["queues"]
-        assert params["statedb"] == "/var/lib/chatlite/%n.state"
+        assert params["statedb"] == f"/var/lib/chatlite/{name}.state"
+        assert settings == {"worker_soft_shutdown_timeout": defaults("celery")["celery_soft_shutdown_timeout"]}
 
 
 @EVERY_WORKER
 def test_unit_and_celery_mean_the_same_pid_file(environment: str, host: str) -> None:
-    """And a stop needs no application: one that can't be imported could not be stopped otherwise."""
     _, found = rendered(environment, host)
     template = unit(found, "chatlite-worker@.service")
-    for name in drop_ins(found):
-        _, *arguments = units.command(units.last(template, "Service", "ExecStop"), name)
-        assert arguments[:2] == ["multi", "stopwait"]
-        assert "-A" not in arguments
-        stopped = node_of(arguments[2:])
+    for name, drop_in in drop_ins(found).items():
+        node = node_of(units.command(units.last(drop_in, "Service", "ExecStart"), name)[3:])
         (pidfile,) = units.command(units.last(template, "Service", "PIDFile"), name)
-        assert stopped.pidfile == pidfile == f"/run/chatlite-{name}/{name}.pid"
+        assert node.pidfile == pidfile == f"/run/chatlite-{name}/{name}.pid"
         (runtime,) = units.command(units.last(template, "Service", "RuntimeDirectory"), name)
         assert pidfile.startswith(f"/run/{runtime}/")
+
+
+def one_node(**keys: Any) -> tuple[Rendered, units.Unit]:
+    """The files and the drop-in of a node with these keys."""
+    _, found = rendered("development", "dev1", celery_nodes=[{"name": "a_1", "queues": ["q"], **keys}])
+    return found, drop_ins(found)["a_1"]
+
+
+# A shell with builtins, whose kill counts SIGTERM as answered, or whatever is in $DEAF as ignored.
+STUBBORN = "import os, signal, sys, time; [signal.signal(getattr(signal, n), signal.SIG_IGN) for n in sys.argv[1:]]; "
+
+
+@pytest.mark.parametrize(
+    ("ignored", "status", "least", "most"),
+    [([], -15, 0, 0.9), (["SIGTERM"], -3, 1, 1.9), (["SIGTERM", "SIGQUIT"], -9, 2, 3.5)],
+)
+def test_a_stop_is_sigterm_then_sigquit_then_sigkill(
+    ignored: list[str], status: int, least: float, most: float
+) -> None:
+    """By the unit's own command, run against a process that ignores some of them."""
+    _, drop_in = one_node(stop_timeout=1)
+    stop = units.last(drop_in, "Service", "ExecStop")
+    assert stop.startswith("-")
+    command = units.command(stop.removeprefix("-"), "a_1")
+    assert command[-4:] == ["TERM", "1", "QUIT", "40"]
+    with subprocess.Popen(
+        [sys.executable, "-c", STUBBORN + "print(flush=True); time.sleep(60)", *ignored], stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        begun = time.monotonic()
+        # the one who waits for the process reaps it, as systemd does
+        stopping = subprocess.Popen([*command[:-1], "1"], env={**os.environ, "MAINPID": str(process.pid)})
+        assert process.wait(timeout=10) == status
+        took = time.monotonic() - begun
+        stopping.wait(timeout=10)
+    assert least <= took <= most
+
+
+def test_a_stop_of_what_is_gone_does_nothing() -> None:
+    _, drop_in = one_node()
+    command = units.command(units.last(drop_in, "Service", "ExecStop").removeprefix("-"), "a_1")
+    done = subprocess.run(command, env={"PATH": os.environ["PATH"]}, capture_output=True, timeout=5, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_a_stop_needs_no_application_and_no_celery() -> None:
+    found, drop_in = one_node()
+    for parsed in (drop_in, unit(found, "chatlite-worker@.service")):
+        stops = [value for name, value in parsed["Service"] if name.startswith("ExecStop")]
+        assert not any("celery" in value for value in stops)
+
+
+@pytest.mark.parametrize(
+    ("keys", "directive", "value"),
+    [({}, "KillSignal", "SIGQUIT"), ({"pool": "solo"}, "KillSignal", "SIGKILL"), ({}, "TimeoutStopSec", "710")],
+)
+def test_systemd_never_cuts_a_stop_short(keys: dict[str, Any], directive: str, value: str) -> None:
+    """And a node with the pool solo, which can't hand its task back, isn't asked to."""
+    _, drop_in = one_node(**keys)
+    assert units.last(drop_in, "Service", directive) == value
+    command = units.command(units.last(drop_in, "Service", "ExecStop").removeprefix("-"), "a_1")
+    assert ("QUIT" in command) is (value != "SIGKILL")
+    waits = [int(word) for word in command if word.isdigit()]
+    assert int(units.last(drop_in, "Service", "TimeoutStopSec")) > sum(waits)
+
+
+def test_environments_of_nodes_are_files_of_their_own() -> None:
+    nodes = [
+        {"name": "a", "queues": ["q"], "environment": {"TOKEN": "hush"}, "events": False},
+        {"name": "b", "queues": ["q"]},
+    ]
+    _, found = rendered("development", "dev1", celery_nodes=nodes)
+    file = found["/etc/chatlite/worker@a.env"]
+    assert (file.content, file.owner, file.group, file.mode) == ('TOKEN="hush"\n', "root", "chatlite", "0640")
+    assert [path for path in found if path.endswith(".env")] == ["/etc/chatlite/worker@a.env"]
+    assert [path for path, one in found.items() if "hush" in one.content] == ["/etc/chatlite/worker@a.env"]
+    a, b = drop_ins(found)["a"], drop_ins(found)["b"]
+    assert units.last(a, "Service", "EnvironmentFile") == "/etc/chatlite/worker@%i.env"
+    assert "EnvironmentFile" not in dict(b["Service"])
+    _, settings = accepted(started(node_of(units.command(units.last(a, "Service", "ExecStart"), "a")[3:]))[1])
+    assert settings["worker_send_task_events"] is False
 
 
 @pytest.mark.parametrize(
@@ -111,8 +172,7 @@ def test_unit_and_celery_mean_the_same_pid_file(environment: str, host: str) -> 
     [
         ({"memory_max": "2G"}, "MemoryMax", "2G"),
         ({"cpu_quota": "150%"}, "CPUQuota", "150%"),
-        ({"stop_timeout": 7}, "TimeoutStopSec", "7"),
-        ({}, "TimeoutStopSec", "660"),
+        ({"nice": 5}, "Nice", "5"),
     ],
 )
 def test_limits_stand_in_the_drop_in(node: dict[str, Any], directive: str, value: str) -> None:
@@ -131,7 +191,7 @@ def test_the_log_level_is_the_nodes_or_the_roles(node: dict[str, Any], level: st
 def test_a_node_with_underscores_is_one_node() -> None:
     _, found = rendered("development", "dev1", celery_nodes=[{"name": "a_b_2", "queues": ["q:1", "x.y-z"]}])
     start = units.command(units.last(drop_ins(found)["a_b_2"], "Service", "ExecStart"), "a_b_2")
-    assert node_of(start[5:]).name == "a_b_2@host"
+    assert node_of(start[3:]).name == "a_b_2@host"
     assert "--queues=q:1,x.y-z" in start
 
 
@@ -216,11 +276,42 @@ def test_systemd_would_have_said_something(systemd: dict[str, str]) -> None:
 
 @SYSTEMD_ANALYZE
 @pytest.mark.parametrize("name", ["chatlite-worker@crawler.service", "chatlite-beat.service"])
-def test_exposure_is_at_most_1_2(systemd: dict[str, str], name: str) -> None:
+def test_exposure_is_at_most_1_0(systemd: dict[str, str], name: str) -> None:
     path = f"{systemd['directory']}/{name}"
-    done = analyze(systemd, "security", "--offline=true", "--threshold=12", "--no-pager", path)
+    done = analyze(systemd, "security", "--offline=true", "--threshold=10", "--no-pager", path)
     assert "Overall exposure level" in done.stdout, done.stderr
     assert done.returncode == 0, done.stdout
+
+
+# -- sandbox
+
+SANDBOX = load("plugins/module_utils/celery_sandbox.py")
+
+
+@pytest.mark.parametrize("name", ["chatlite-worker@.service", "chatlite-beat.service"])
+def test_each_directive_of_the_sandbox_has_a_switch(name: str) -> None:
+    switched = {
+        **dict.fromkeys(SANDBOX.DEFAULTS, False),
+        "ProtectSystem": True,
+        "ReadWritePaths": ["/srv/media", "/srv/%i"],
+    }
+    _, found = rendered("development", "dev1", celery_sandbox=switched)
+    service = unit(found, name)["Service"]
+    assert {key for key, _ in service if key in SANDBOX.DEFAULTS} == {"ProtectSystem"}
+    assert units.last(unit(found, name), "Service", "ProtectSystem") == "true"
+    assert [value for key, value in service if key == "ReadWritePaths"] == ["/srv/media", "/srv/%i"]
+
+
+@SYSTEMD_ANALYZE
+def test_systemd_knows_each_directive_that_the_sandbox_may_have(systemd: dict[str, str]) -> None:
+    beat = Path(systemd["directory"], "chatlite-beat.service")
+    beat.write_text(
+        beat.read_text().replace(
+            "[Install]", "".join(f"{name}=\n" for name in (*SANDBOX.MORE, "Sandbox")) + "[Install]"
+        )
+    )
+    done = analyze(systemd, "verify", "--man=no", str(beat))
+    assert re.findall(r"Unknown key(?: name)? '(\w+)'", done.stderr) == ["Sandbox"]
 
 
 # -- log rotation

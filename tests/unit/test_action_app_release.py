@@ -1,4 +1,4 @@
-"""plugins/action/app_release.py: a release is named after what it is made of."""
+"""plugins/action/app_release.py: which source it is, what the host is asked and sent."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from harness import load
+from harness import ROOT, load
 
 plugin = load("plugins/action/app_release.py")
+sources = plugin.shared("app_source")
 
 
 @pytest.fixture
@@ -27,153 +28,162 @@ def source(tmp_path: Path) -> Path:
     return root
 
 
-def add_cache(root: Path) -> None:
-    (root / "app" / "__pycache__").mkdir()
-    (root / "app" / "__pycache__" / "tasks.pyc").write_text("x")
-    (root / "stray.pyc").write_text("x")
-
-
-def touch(root: Path) -> None:
-    os.utime(root / "app" / "tasks.py", (0, 0))
-
-
-def add_virtualenv(root: Path) -> None:
-    (root / ".venv").mkdir()
-    (root / ".venv" / "pyvenv.cfg").write_text("x")
-
-
-@pytest.mark.parametrize("change", [add_cache, touch, add_virtualenv])
-def test_id_stays_where_nothing_that_counts_changed(source: Path, change: Callable[[Path], None]) -> None:
-    before = plugin.release_id(source)
-    change(source)
-    assert plugin.release_id(source) == before
-
-
-def change_content(root: Path) -> None:
-    (root / "app" / "tasks.py").write_text("x = 2\n")
-
-
-def rename(root: Path) -> None:
-    (root / "app" / "tasks.py").rename(root / "app" / "jobs.py")
-
-
-def make_executable(root: Path) -> None:
-    (root / "app" / "tasks.py").chmod(0o755)
-
-
-def move_line_between_files(root: Path) -> None:
-    (root / "app" / "tasks.py").write_text("")
-    (root / "requirements.txt").write_text("x = 1\n")
-
-
-def replace_by_link(root: Path) -> None:
-    (root / "app" / "tasks.py").unlink()
-    (root / "app" / "tasks.py").symlink_to("x = 1\n")
-
-
-@pytest.mark.parametrize("change", [change_content, rename, make_executable, move_line_between_files, replace_by_link])
-def test_id_follows_what_counts(source: Path, change: Callable[[Path], None]) -> None:
-    before = plugin.release_id(source)
-    change(source)
-    assert plugin.release_id(source) != before
-
-
-def test_id_follows_how_it_is_built(source: Path) -> None:
-    assert plugin.release_id(source, "requirements.txtpython3") != plugin.release_id(source, "lock.txtpython3")
-
-
-def test_id_is_twelve_hex_digits(source: Path) -> None:
-    assert len(plugin.release_id(source)) == 12
-    int(plugin.release_id(source), 16)
-
-
-def test_what_git_ignores_is_left_out(source: Path) -> None:
-    subprocess.run(["git", "init", "--quiet", str(source)], check=True)
-    (source / ".gitignore").write_text(".env\nbuild/\n")
-    (source / ".env").write_text("SECRET=1")
-    (source / "build").mkdir()
-    (source / "build" / "x").write_text("x")
-    found = {str(path) for path in plugin.files(source)}
-    assert found == {".gitignore", "app/tasks.py", "requirements.txt"}
-
-
-def test_links_are_packed_as_links_and_not_followed(source: Path, tmp_path: Path) -> None:
-    (tmp_path / "outside").mkdir()
-    (tmp_path / "outside" / "secret").write_text("x")
-    (source / "link").symlink_to(tmp_path / "outside")
-    plugin.pack(source, tmp_path / "release.tar.gz")
-    with tarfile.open(tmp_path / "release.tar.gz") as tar:
-        members = {member.name: member for member in tar.getmembers()}
-    assert set(members) == {"app/tasks.py", "requirements.txt", "link"}
-    assert members["link"].issym()
-
-
-def test_packed_files_belong_to_root_and_only_root_may_write(source: Path, tmp_path: Path) -> None:
-    (source / "app" / "tasks.py").chmod(0o600)
-    (source / "run").write_text("#!/bin/sh\n")
-    (source / "run").chmod(0o777)
-    plugin.pack(source, tmp_path / "release.tar.gz")
-    with tarfile.open(tmp_path / "release.tar.gz") as tar:
-        found = {member.name: (member.uid, member.gid, member.mode) for member in tar.getmembers()}
-    assert found["app/tasks.py"] == (0, 0, 0o644)
-    assert found["run"] == (0, 0, 0o755)
-
-
-# -- what the host is asked and sent
-
-
 @pytest.fixture
 def action(source: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The plugin; ``said`` is what the host answers, ``called`` the arguments that the module got."""
+    """The plugin; ``answer`` is what the host answers, ``called`` the arguments that the module got."""
     monkeypatch.setattr(ActionBase, "run", lambda *_args, **_kwargs: {})
     found = object.__new__(plugin.ActionModule)
-    arguments = {"path": str(source), "releases": "/opt/shop/releases", "current": "/opt/shop/current"}
+    arguments = {"source": {"type": "path", "path": str(source)}, "releases": "/opt/shop/releases"}
     found._task = SimpleNamespace(args=arguments, check_mode=False)
     found._connection = SimpleNamespace(_shell=SimpleNamespace(join_path=os.path.join, tmpdir="/tmp/t"))
-    found.called, found.sent, found.removed = [], [], []
+    found.called, found.sent, found.removed, found.answer = [], [], [], {"rc": 1, "stdout": ""}
     found._make_tmp_path = lambda: "/tmp/t"
     found._remove_tmp_path = found.removed.append
     found._transfer_file = lambda local, remote: found.sent.append((tarfile.is_tarfile(local), remote))
-    found._low_level_execute_command = lambda _command: {"stdout": found.said}
+    found._low_level_execute_command = lambda _command: found.answer
+    found._find_needle = lambda _kind, name: str(ROOT / "roles/app/files" / name)
     found._execute_module = lambda **call: found.called.append(call["module_args"]) or {"changed": True}
     return found
 
 
-def directory(source: Path) -> str:
-    return f"/opt/shop/releases/{plugin.release_id(source)}"
+def release(source: Path) -> str:
+    return str(sources.plan(sources.Directory(source), plugin.SETTINGS)["release"])
 
 
-def test_a_release_that_is_current_costs_one_look(action: Any, source: Path) -> None:
-    action.said = f"complete\r\n{directory(source)}\r\n"
-    assert action.run()["changed"] is False
+def test_a_release_that_is_complete_costs_one_look(action: Any, source: Path) -> None:
+    action.answer = {"rc": 0, "stdout": ""}
+    directory = f"/opt/shop/releases/{release(source)}"
+    assert action.run() == {"changed": False, "release": release(source), "directory": directory}
     assert action.called == action.sent == []
 
 
-def test_a_release_that_is_there_but_not_current_is_not_sent(action: Any, source: Path) -> None:
-    action.said = "complete\n/opt/shop/releases/another\n"
-    assert action.run()["changed"]
-    assert action.sent == []
-    assert "archive" not in action.called[0]
-    assert action.called[0]["release"] == plugin.release_id(source)
-
-
-@pytest.mark.parametrize("said", ["missing\n", "missing\n/opt/shop/releases/another\n"])
-def test_a_release_that_is_missing_is_sent_and_the_copy_removed(action: Any, said: str) -> None:
-    action.said = said
+def test_a_release_that_is_missing_is_sent_and_the_copy_removed(action: Any, source: Path) -> None:
     action.run()
     assert action.sent == [(True, "/tmp/t/release.tar.gz")]
     assert action.called[0]["archive"] == "/tmp/t/release.tar.gz"
+    assert action.called[0]["release"] == release(source)
     assert action.removed == ["/tmp/t"]
 
 
-def test_check_mode_sends_nothing(action: Any) -> None:
-    action.said = "missing\n"
+def test_check_mode_sends_nothing(action: Any, source: Path) -> None:
     action._task.check_mode = True
     assert action.run()["changed"]
-    assert action.sent == []
+    assert action.sent == action.called == []
 
 
-def test_a_source_that_is_missing_is_named(action: Any, source: Path) -> None:
-    action._task.args["path"] = str(source / "none")
-    with pytest.raises(AnsibleActionFail, match=r"app_source\.path is '.*/none', which is no directory"):
+def test_uv_is_sent_as_a_lock_with_hashes(action: Any) -> None:
+    action.run()
+    assert f"uv=={action.called[0]['uv_version']} \\\n    --hash=sha256:" in action.called[0]["uv_lock"]
+
+
+def test_pip_needs_no_lock_of_uv(action: Any) -> None:
+    action._task.args["installer"] = "pip"
+    action.run()
+    assert "uv_lock" not in action.called[0]
+
+
+def test_secrets_of_the_repository_stay_on_the_controller(
+    action: Any, source: Path, monkeypatch: Any, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    base = ["git", "-C", str(source), "-c", "user.name=a", "-c", "user.email=a@b.example"]
+    for command in (["init", "--quiet", "--initial-branch=main"], ["add", "--all"], ["commit", "--quiet", "-m", "x"]):
+        subprocess.run([*base, *command], check=True)
+    action._task.args |= {
+        "source": {"type": "git", "repo": f"file://{source}", "version": "main"},
+        "git": {"ssh_key": "k3y", "known_hosts": "", "token": "t0ken"},
+    }
+    action.run()
+    assert action.called[0]["source"]["version"] == "main"
+    assert not any(secret in str(action.called[0]) for secret in ("k3y", "t0ken"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"source": {"type": "path", "path": "none"}}, "app_source.path is 'none', which is no directory"),
+        ({"version": "v1"}, "app_version is 'v1', but app_source is a directory"),
+        ({"requirements": "none.txt"}, "app_requirements is 'none.txt', which isn't in the source"),
+        ({"source": {"type": "git", "repo": "file:///none/x", "version": "v1"}}, "file:///none/x can't be fetched"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(
+    action: Any, changes: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    action._task.args |= changes
+    with pytest.raises(AnsibleActionFail) as error:
         action.run()
+    assert said in str(error.value)
+
+
+# -- the looks, in a real shell
+
+
+def looked(command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def releases(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a release with a virtualenv; the directory of the releases."""
+
+    def make(*names: str, python: str = os.path.realpath("/bin/sh")) -> Path:
+        for name in names:
+            virtualenv, directory = tmp_path / "virtualenvs" / name.upper(), tmp_path / "releases" / name
+            virtualenv.mkdir(parents=True)
+            directory.mkdir(parents=True)
+            (virtualenv / ".celeriac-python").symlink_to(python)
+            (directory / ".venv").symlink_to(f"../../virtualenvs/{virtualenv.name}")
+            (directory / ".celeriac-complete").touch()
+        return tmp_path / "releases"
+
+    return make
+
+
+def test_the_look_finds_what_is_complete(releases: Callable[..., Path]) -> None:
+    root = releases("a")
+    assert looked(plugin.look_for_release(f"{root}/a", "sh")).returncode == 0
+    assert looked(plugin.look_for_release(f"{root}/b", "sh")).returncode != 0
+    (root / "a" / ".celeriac-complete").unlink()
+    assert looked(plugin.look_for_release(f"{root}/a", "sh")).returncode != 0
+
+
+def test_the_look_finds_that_the_interpreter_was_replaced(releases: Callable[..., Path]) -> None:
+    assert looked(plugin.look_for_release(f"{releases('a', python='/usr/bin/python2.7')}/a", "sh")).returncode != 0
+
+
+def test_the_look_takes_a_missing_interpreter_for_a_reason_to_build(releases: Callable[..., Path]) -> None:
+    assert looked(plugin.look_for_release(f"{releases('a')}/a", "none; true")).returncode != 0
+
+
+@pytest.mark.parametrize(("keep", "due"), [(0, False), (2, False), (3, False), (1, True)])
+def test_more_releases_than_are_kept_are_due(releases: Callable[..., Path], keep: int, due: bool) -> None:
+    said = looked(plugin.look_for_leftovers(str(releases("a", "b")))).stdout
+    assert plugin.anything_to_prune(said, keep) is due
+
+
+def test_what_a_dead_build_left_is_due(releases: Callable[..., Path]) -> None:
+    root = releases("a", "b")
+    (root / "b" / ".celeriac-complete").unlink()
+    assert plugin.anything_to_prune(looked(plugin.look_for_leftovers(str(root))).stdout, 0)
+
+
+def test_a_virtualenv_without_a_release_is_due(releases: Callable[..., Path]) -> None:
+    root = releases("a")
+    (root.parent / "virtualenvs" / "X").mkdir()
+    assert plugin.anything_to_prune(looked(plugin.look_for_leftovers(str(root))).stdout, 0)
+
+
+def test_nothing_there_is_nothing_due(tmp_path: Path) -> None:
+    assert not plugin.anything_to_prune(looked(plugin.look_for_leftovers(str(tmp_path / "none"))).stdout, 1)
+
+
+@pytest.mark.parametrize(
+    ("said", "calls"), [("a\n==\na/.celeriac-complete\n==\n../v/A\n==\nA\n", 0), ("a\n==\n==\n==\n", 1)]
+)
+def test_the_module_is_run_only_where_something_is_due(action: Any, said: str, calls: int) -> None:
+    action._task.args = {"state": "pruned", "releases": "/opt/shop/releases", "current": "/x", "keep": 3}
+    action.answer = {"rc": 0, "stdout": said.replace("\n", "\r\n")}
+    assert action.run()["changed"] is bool(calls)
+    assert len(action.called) == calls

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 app = load("plugins/filter/app.py")
-celery_ready = load("plugins/modules/celery_ready.py")
+celery_app = load("plugins/module_utils/celery_app.py")
 
 NAMES = st.from_regex(r"[A-Z][A-Z0-9_]{0,8}", fullmatch=True).filter(lambda name: not app.OPTION.match(name))
 VALUES = st.text(st.characters(exclude_categories=["Cs"]).filter(lambda c: c.isprintable() or c == "\t"))
@@ -65,7 +65,7 @@ def test_systemd_reads_what_went_in(environment: dict[str, str]) -> None:
 def test_the_readiness_probe_reads_what_went_in(tmp_path_factory: pytest.TempPathFactory, environment: dict) -> None:
     path = tmp_path_factory.getbasetemp() / "probe.env"
     path.write_text(app.environment_file(environment), encoding="utf-8")
-    assert celery_ready.environment(str(path)) == environment
+    assert celery_app.read_environment(str(path)) == environment
 
 
 @settings(max_examples=20)
@@ -112,6 +112,7 @@ def test_a_wrong_environment_is_one_sentence_without_the_value(environment: Any,
 
 # -- app_problems
 
+GIT = {"type": "git", "repo": "https://git.example/shop.git", "version": "v1"}
 RIGHT = {"app_name": "chatlite", "app_source": {"type": "path", "path": "examples/chatlite"}, "app_environment": {}}
 
 
@@ -137,20 +138,37 @@ def test_a_right_name_has_no_problem(name: str) -> None:
         ({"app_name": "www-data"}, "app_name is 'www-data', which Debian uses"),
         ({"app_name": "redis"}, "app_name is 'redis', which Debian uses"),
         ({"app_name": "ssh"}, "app_name is 'ssh', which Debian uses"),
-        ({"app_source": None}, "app_source is None"),
-        ({"app_source": "examples/chatlite"}, "app_source is 'examples/chatlite'"),
-        ({"app_source": {"type": "svn", "path": "x"}}, "app_source.type is 'svn': use one of path."),
-        ({"app_source": {"type": "path"}}, "app_source.path is None"),
-        ({"app_source": {"type": "path", "path": ""}}, "app_source.path is ''"),
+        ({"app_source": {"type": "svn"}}, "app_source.type is 'svn': use one of path, git, package."),
         ({"app_source": {"type": "path", "path": "examples/none"}}, "app_source.path is 'examples/none'"),
-        ({"app_source": {"type": "path", "path": "README.md"}}, "app_source.path is 'README.md'"),
+        ({"app_version": "v1"}, "app_version is 'v1', but app_source is a directory"),
+        ({"app_source": GIT, "app_git_token": "hunter2 hunter2"}, "app_git_token isn't one word"),
+        ({"app_index_url": "hunter2"}, "app_index_url has no URL"),
+        ({"app_extra_index_urls": ["https://pypi.example/simple", "hunter2"]}, "app_extra_index_urls has no URL"),
+        ({"app_proxy": "hunter2:3128"}, "app_proxy has no URL"),
+        ({"app_index_ca": "/etc/ssl/hunter2"}, "app_index_ca is no certificate"),
+        ({"app_build_environment": {"A": ["hunter2"]}}, "app_build_environment.A has a list or mapping"),
         ({"app_environment": {"CELERY_WORKER_POOL": "solo"}}, "app_environment has 'CELERY_WORKER_POOL'"),
     ],
 )
 def test_a_wrong_application_is_one_sentence(variables: dict[str, Any], said: str) -> None:
     (problem,) = problems(**variables)
     assert said in problem
+    assert "hunter2" not in problem
     assert problem.endswith(".")
+
+
+def test_settings_of_a_build_that_are_right_have_no_problem() -> None:
+    settings = {
+        "app_source": GIT,
+        "app_version": "v1.5",
+        "app_git_token": "x",
+        "app_index_url": "https://me:x@pypi.example/simple",
+        "app_extra_index_urls": ["file:///srv/wheels"],
+        "app_proxy": "http://gate.example:3128",
+        "app_index_ca": "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n",
+        "app_build_environment": {"UV_HTTP_TIMEOUT": 60},
+    }
+    assert problems(**settings) == []
 
 
 @pytest.mark.parametrize("name", ["apt", "security", "ssl", "skel", "alternatives", "systemd", "sudo", "adm"])
@@ -168,5 +186,7 @@ def test_environment_that_could_not_be_read_is_left_to_others() -> None:
     assert app.app_problems({"w1": variables}, str(ROOT)) == []
 
 
-def test_source_types_are_those_of_the_argument_specs() -> None:
-    assert tuple(specs("app")["app_source"]["options"]["type"]["choices"]) == app.SOURCE_TYPES
+def test_sources_are_those_of_the_argument_specs() -> None:
+    options = specs("app")["app_source"]["options"]
+    assert options["type"]["choices"] == list(app.sources.KEYS)
+    assert {"type"}.union(*app.sources.KEYS.values()) == set(options)

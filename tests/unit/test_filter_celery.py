@@ -6,24 +6,15 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleFilterError
-from celery import Celery
-from celery.bin.base import CLIContext
 from celery.bin.worker import worker
-from harness import load, specs
+from celery_worker import accepted, node_of, started
+from harness import defaults, load, specs
 from hypothesis import given
 from hypothesis import strategies as st
 
 celery = load("plugins/filter/celery.py")
 
 NODE = {"name": "crawler", "queues": ["crawl"]}
-
-
-CONTEXT = CLIContext(app=Celery(set_as_current=False), no_color=True, workdir=None)
-
-
-def accepted_by_celery(options: list[str]) -> dict[str, Any]:
-    """What ``celery worker`` understands by ``options``."""
-    return dict(worker.make_context("worker", list(options), obj=CONTEXT).params)
 
 
 def hosts(**variables: Any) -> dict[str, dict[str, Any]]:
@@ -49,8 +40,8 @@ def test_instances_are_numbered_from_one() -> None:
 
 
 def test_limits_become_directives_of_systemd() -> None:
-    (node,) = celery.celery_host_nodes([{**NODE, "memory_max": "2G", "cpu_quota": "150%"}], "w1")
-    assert node["limits"] == {"MemoryMax": "2G", "CPUQuota": "150%"}
+    (node,) = celery.celery_host_nodes([{**NODE, "memory_max": "2G", "cpu_quota": "150%", "nice": -5}], "w1")
+    assert node["limits"] == {"MemoryMax": "2G", "CPUQuota": "150%", "Nice": -5}
 
 
 def test_a_node_that_cannot_be_right_is_an_error_of_the_filter() -> None:
@@ -59,78 +50,152 @@ def test_a_node_that_cannot_be_right_is_an_error_of_the_filter() -> None:
 
 
 COUNT = st.integers(min_value=1, max_value=512)
+MODULE = st.from_regex(r"[a-z_]\w{0,8}(\.[a-z]\w{0,8})?", fullmatch=True).filter(str.isascii)
+EXTRA = {
+    "heartbeat-interval": COUNT.map(str),
+    "include": st.lists(MODULE, min_size=1, max_size=3).map(",".join),
+    "optimization": st.sampled_from(["default", "fair"]),
+    "pool-start-method": st.sampled_from(["fork", "spawn"]),
+}
+ARGUMENTS = st.lists(st.sampled_from(sorted(celery.EXTRA)), unique=True).flatmap(
+    lambda names: st.tuples(
+        *(EXTRA[name].map(f"--{name}={{}}".format) if name in EXTRA else st.just(f"--{name}") for name in names)
+    ).map(list)
+)
+LIMITS = st.tuples(COUNT, COUNT).map(sorted).filter(lambda pair: pair[0] < pair[1])
 NODES = st.fixed_dictionaries(
     {
         "name": st.from_regex(celery.NODE_NAME, fullmatch=True),
         "queues": st.lists(st.from_regex(celery.QUEUE_NAME, fullmatch=True), min_size=1, max_size=4, unique=True),
     },
     optional={
+        "pool": st.sampled_from(sorted(celery.POOLS)),
+        "concurrency": COUNT,
+        "autoscale": st.tuples(COUNT, COUNT).map(sorted).map(lambda pair: {"min": pair[0], "max": pair[1]}),
         "prefetch_multiplier": COUNT,
         "max_tasks_per_child": COUNT,
+        "max_memory_per_child": st.tuples(COUNT, st.sampled_from("KMG")).map(lambda pair: f"{pair[0]}{pair[1]}"),
+        "time_limits": LIMITS,
         "loglevel": st.sampled_from(celery.LOGLEVELS),
+        "events": st.booleans(),
+        "extra_arguments": ARGUMENTS,
     },
 )
-POOLS = st.one_of(
-    st.just({}),
-    st.fixed_dictionaries({"concurrency": COUNT}),
-    st.tuples(COUNT, COUNT).map(lambda pair: {"autoscale": {"min": min(pair), "max": max(pair)}}),
-)
 
 
-@given(NODES, POOLS)
-def test_what_the_filter_accepts_celery_accepts(base: dict[str, Any], pool: dict[str, Any]) -> None:
-    node = {**base, **pool}
-    (rendered,) = celery.celery_host_nodes([node], "w1")
-    params = accepted_by_celery(rendered["options"])
-    assert params["queues"] == node["queues"]
-    assert params["concurrency"] == node.get("concurrency", params["concurrency"])
-    assert params["prefetch_multiplier"] == node.get("prefetch_multiplier", params["prefetch_multiplier"])
-    assert params["max_tasks_per_child"] == node.get("max_tasks_per_child", params["max_tasks_per_child"])
+def possible(drawn: dict[str, Any]) -> dict[str, Any]:
+    """A drawn node without what its pool can't do, and with one of concurrency and autoscale."""
+    node = dict(drawn)
+    node.update(zip(("soft_time_limit", "time_limit"), node.pop("time_limits", ()), strict=False))
     if "autoscale" in node:
-        assert params["autoscale"] == (node["autoscale"]["max"], node["autoscale"]["min"])
+        node.pop("concurrency", None)
+    return {key: value for key, value in node.items() if key not in celery.POOLS[node.get("pool", "prefork")]}
+
+
+@given(NODES.map(possible))
+def test_what_the_filter_accepts_celery_accepts(node: dict[str, Any]) -> None:
+    (rendered,) = celery.celery_host_nodes([node], "w1")
+    arguments = [node["name"], "--app=a", *rendered["options"], "--", "worker_soft_shutdown_timeout=30"]
+    started_node = node_of([*arguments, *rendered["settings"]])
+    assert started_node.name == f"{node['name']}@host"
+    before, after = started(started_node)
+    assert before == ["--app=a"]
+    assert set(rendered["options"]) <= set(after)
+    params, settings = accepted(after)
+    default, _ = accepted([])
+    assert params["queues"] == node["queues"]
+    for key in ("concurrency", "prefetch_multiplier", "max_tasks_per_child", "soft_time_limit", "time_limit"):
+        assert params[key] == node.get(key, default[key])
+    assert params["pool"].__module__ == {
+        "threads": "celery.concurrency.thread",
+        "gevent": "celery.concurrency.gevent",
+        "solo": "celery.concurrency.solo",
+    }.get(node.get("pool"), "celery.concurrency.prefork")
+    assert params["autoscale"] == (
+        (node["autoscale"]["max"], node["autoscale"]["min"]) if "autoscale" in node else default["autoscale"]
+    )
+    if "max_memory_per_child" in node:
+        number, unit = node["max_memory_per_child"][:-1], node["max_memory_per_child"][-1]
+        assert params["max_memory_per_child"] == int(number) * {"K": 1, "M": 1024, "G": 1024**2}[unit]
+    assert params["task_events"] is (True if node.get("events") else None)
+    assert settings.pop("worker_soft_shutdown_timeout") == 30.0
+    assert settings == ({"worker_send_task_events": False} if node.get("events") is False else {})
+    for argument in node.get("extra_arguments", []):
+        name, sign, value = argument.removeprefix("--").partition("=")
+        parsed = params[name.replace("-", "_")]
+        assert parsed is True if not sign else (",".join(parsed) if name == "include" else str(parsed)) == value
 
 
 def test_celery_takes_a_prefetch_multiplier_of_0_for_none() -> None:
     """Which is why the filter refuses it."""
-    assert accepted_by_celery(["--prefetch-multiplier=0"])["prefetch_multiplier"] == 4
+    assert accepted(["--prefetch-multiplier=0"])[0]["prefetch_multiplier"] == 4
 
 
-def test_celery_refuses_an_option_it_does_not_know() -> None:
+@pytest.mark.parametrize("options", [["--max-tasks=3"], ["--pool=forks"], ["--heartbeat-interval=soon"]])
+def test_celery_refuses_what_it_does_not_know(options: list[str]) -> None:
     """So the property above can fail."""
-    with pytest.raises(Exception, match="No such option"):
-        accepted_by_celery(["--max-tasks=3"])
+    with pytest.raises(Exception, match=r"No such option|is not"):
+        accepted(options)
 
 
-@given(NODES)
+@given(NODES.map(possible))
 def test_options_are_long_and_of_one_word(node: dict[str, Any]) -> None:
-    """Only ``--option=value`` survives ``celery multi``."""
+    """Only ``--option=value`` survives ``celery multi``; and no character of it means something to systemd."""
     for option in celery.options(node):
         assert option.startswith("--")
-        assert "=" in option
         assert not set(option) & set(" %\"'\\$\n")
+
+
+def test_each_option_of_celery_worker_is_the_roles_the_nodes_or_refused() -> None:
+    """A new option of a new Celery has to be thought about."""
+    known = {option.removeprefix("--") for each in worker.params for option in each.opts if option.startswith("--")}
+    roles = {"hostname", "loglevel", "statedb", "pidfile", "logfile"}
+    nodes = {*celery.OPTIONS.values(), "autoscale", "max-memory-per-child", "task-events", "events", "queues"}
+    breaking = {"detach", "uid", "gid", "umask", "executable", "purge", "discard", "exclude-queues"}
+    beat = {"beat", "schedule", "schedule-filename", "scheduler"}
+    assert known - {"help"} == roles | nodes | breaking | beat | set(celery.EXTRA)
+    assert not set(celery.EXTRA) & (roles | nodes | breaking | beat)
+
+
+@pytest.mark.parametrize(
+    ("node", "signals"),
+    [
+        ({}, [("TERM", 660), ("QUIT", 40)]),
+        ({"stop_timeout": 5}, [("TERM", 5), ("QUIT", 40)]),
+        ({"pool": "threads"}, [("TERM", 660), ("QUIT", 40)]),
+        ({"pool": "solo"}, [("TERM", 660)]),
+    ],
+)
+def test_a_stop_is_warm_then_hands_back_where_the_pool_can(node: dict[str, Any], signals: list) -> None:
+    (rendered,) = celery.celery_host_nodes([{**NODE, **node}], "w1")
+    assert celery.celery_stop_signals(rendered, 660, 30) == signals
+
+
+def test_values_of_environments_are_in_their_files_alone() -> None:
+    nodes = [{**NODE, "environment": {"TOKEN": 'hush"', "ON": True}}, {"name": "b", "queues": ["b"]}]
+    assert celery.celery_environments(nodes, "w1") == [{"name": "crawler", "content": 'ON="true"\nTOKEN="hush\\""\n'}]
+    rendered = celery.celery_host_nodes(nodes, "w1")
+    assert [node["own_environment"] for node in rendered] == [True, False]
+    assert "hush" not in str(rendered)
 
 
 # -- units and questions
 
 
-def test_units_are_the_target_the_nodes_and_beat() -> None:
-    nodes = celery.celery_host_nodes([{**NODE, "instances": 2}], "w1")
-    units = celery.celery_units("shop", nodes, True, ["/etc/shop/shop.env"])
-    assert units == [
-        {"name": "shop-workers.target"},
-        {"name": "shop-worker@crawler1.service", "inputs": ["/etc/shop/shop.env"]},
-        {"name": "shop-worker@crawler2.service", "inputs": ["/etc/shop/shop.env"]},
-        {"name": "shop-beat.service", "inputs": ["/etc/shop/shop.env"]},
-    ]
+def test_a_nodes_own_environment_is_an_input_of_that_node_alone() -> None:
+    nodes = celery.celery_host_nodes([{**NODE, "environment": {"A": 1}}, {"name": "b", "queues": ["b"]}], "w1")
+    inputs = [["/x", "/etc/shop/worker@crawler.env"], ["/x"]]
+    assert [node["inputs"] for node in celery.celery_rollout_nodes(nodes, "shop", ["/x"], 60)] == inputs
 
 
-def test_a_host_without_beat_has_no_beat_unit() -> None:
-    assert [unit["name"] for unit in celery.celery_units("shop", [], False, [])] == ["shop-workers.target"]
+def test_a_rollout_waits_for_tasks_as_long_as_a_stop_does() -> None:
+    nodes = celery.celery_host_nodes([NODE, {"name": "b", "queues": ["b"], "stop_timeout": 30}], "w1")
+    assert [node["stop_timeout"] for node in celery.celery_rollout_nodes(nodes, "shop", [], 60)] == [60, 30]
 
 
-def test_ready_is_asked_of_each_node_by_unit_and_log() -> None:
+def test_each_node_has_a_unit_and_a_log() -> None:
     nodes = celery.celery_host_nodes([NODE], "w1")
-    assert celery.celery_ready_nodes(nodes, "shop") == [
+    assert celery.celery_node_units(nodes, "shop") == [
         {
             "name": "crawler",
             "queues": ["crawl"],
@@ -150,6 +215,14 @@ def test_loglevels_are_those_of_the_argument_specs() -> None:
     assert tuple(options["celery_nodes"]["options"]["loglevel"]["choices"]) == celery.LOGLEVELS
 
 
+def test_pools_are_those_of_the_argument_specs() -> None:
+    assert specs("celery")["celery_nodes"]["options"]["pool"]["choices"] == list(celery.POOLS)
+
+
+def test_timeouts_are_those_of_the_defaults() -> None:
+    assert {name: defaults("celery")[name] for name in celery.TIMEOUTS} == celery.TIMEOUTS
+
+
 # -- problems
 
 
@@ -157,6 +230,9 @@ def test_what_is_right_has_no_problem() -> None:
     nodes = [
         {**NODE, "hosts": ["w1"], "autoscale": {"min": 1, "max": 1}},
         {"name": "b_2", "instances": 2, "queues": ["a.b", "x:y-z"], "memory_max": "80%", "stop_timeout": 1},
+        {"name": "c", "queues": ["c"], "memory_max": "301M", "max_memory_per_child": "300M", "nice": -20},
+        {"name": "d", "queues": ["d"], "pool": "gevent", "time_limit": 3599, "autoscale": {"min": 1, "max": 9}},
+        {"name": "e", "queues": ["e"], "soft_time_limit": 1, "time_limit": 2, "environment": {}, "extra_arguments": []},
     ]
     assert celery.celery_problems(hosts(celery_nodes=nodes)) == []
 
@@ -194,6 +270,41 @@ def test_what_is_right_has_no_problem() -> None:
         ({**NODE, "memory_max": "2G\nUser=root"}, "has memory_max"),
         ({**NODE, "cpu_quota": "2"}, "has cpu_quota '2'"),
         ({**NODE, "loglevel": "verbose"}, "has loglevel 'verbose'"),
+        ({**NODE, "events": "no"}, "has events 'no': write true or false"),
+        ({**NODE, "nice": 20}, "has nice 20: give it a whole number from -20 to 19"),
+        ({**NODE, "nice": -21}, "has nice -21"),
+        ({**NODE, "nice": True}, "has nice True"),
+        ({**NODE, "pool": "eventlet"}, "has pool 'eventlet': use one of prefork, threads, gevent, solo"),
+        ({**NODE, "pool": ["solo"]}, "has pool ['solo']"),
+        ({**NODE, "pool": "solo", "concurrency": 1}, "has concurrency 1, of which the pool solo knows nothing"),
+        ({**NODE, "pool": "threads", "autoscale": {"min": 1, "max": 2}}, "leave it out, or use prefork, gevent"),
+        ({**NODE, "pool": "threads", "time_limit": 5}, "use prefork, gevent"),
+        ({**NODE, "pool": "gevent", "soft_time_limit": 5}, "or use prefork."),
+        ({**NODE, "pool": "solo", "max_tasks_per_child": 5}, "of which the pool solo knows nothing"),
+        ({**NODE, "pool": "gevent", "max_memory_per_child": "5M"}, "of which the pool gevent knows nothing"),
+        ({**NODE, "soft_time_limit": 5, "time_limit": 5}, "has soft_time_limit 5, not below its time_limit 5"),
+        ({**NODE, "time_limit": 0}, "has time_limit 0"),
+        ({**NODE, "time_limit": 1.5}, "has time_limit 1.5"),
+        ({**NODE, "max_memory_per_child": 300000}, "has max_memory_per_child 300000: give it a size with its unit"),
+        ({**NODE, "max_memory_per_child": "2G", "memory_max": "2048M"}, "not below its memory_max '2048M'"),
+        ({**NODE, "max_memory_per_child": "1K", "memory_max": "1000"}, "not below its memory_max '1000'"),
+        ({**NODE, "environment": "A=1"}, "(crawler).environment is a str"),
+        ({**NODE, "environment": {"1A": 1}}, "(crawler).environment has '1A'"),
+        ({**NODE, "environment": {"CELERY_WORKER_POOL": "x"}}, "celery would take it for a command-line option"),
+        ({**NODE, "environment": {"A": "x\ny"}}, "(crawler).environment.A has a line break"),
+        ({**NODE, "extra_arguments": "--without-gossip"}, "write a list"),
+        ({**NODE, "extra_arguments": ["-E"]}, "has the extra argument '-E', which isn't for it to set"),
+        ({**NODE, "extra_arguments": ["without-gossip"]}, "write --without-gossip"),
+        ({**NODE, "extra_arguments": ["--without-gosip"]}, "write --without-gossip"),
+        ({**NODE, "extra_arguments": ["--hostname=x"]}, "'--hostname=x', which isn't for it to set"),
+        ({**NODE, "extra_arguments": ["--detach"]}, "isn't for it to set"),
+        ({**NODE, "extra_arguments": ["--without-gossip=1"]}, "give it no value"),
+        ({**NODE, "extra_arguments": ["--include"]}, "give it modules"),
+        ({**NODE, "extra_arguments": ["--include=a b"]}, "give it modules"),
+        ({**NODE, "extra_arguments": ["--include=a\n"]}, "give it modules"),
+        ({**NODE, "extra_arguments": ["--optimization=fast"]}, "give it default or fair"),
+        ({**NODE, "extra_arguments": ["--without-gossip"] * 2}, "'--without-gossip' 2 times"),
+        ({**NODE, "extra_arguments": [7]}, "has the extra argument 7"),
         ({**NODE, "hosts": []}, "has hosts []"),
         ({**NODE, "hosts": "w1"}, "has hosts 'w1'"),
     ],
@@ -220,6 +331,15 @@ def test_a_wrong_node_is_one_sentence(node: Any, said: str) -> None:
             "names 'high2' 2 times",
         ),
         ({"celery_nodes": [{**NODE, "hosts": ["w3"]}]}, "runs on the host 'w3'"),
+        ({"celery_sandbox": {"PrivateDevice": False}}, "'PrivateDevice': write PrivateDevices"),
+        ({"celery_stop_timeout": "1h"}, "celery_stop_timeout is '1h'"),
+        ({"celery_soft_shutdown_timeout": -1}, "celery_soft_shutdown_timeout is -1"),
+        ({"celery_visibility_timeout": 0}, "celery_visibility_timeout is 0"),
+        ({"celery_stop_timeout": 3570}, "celery_stop_timeout is 3570, with celery_soft_shutdown_timeout 30 not below"),
+        ({"celery_visibility_timeout": 600}, "celery_stop_timeout is 660"),
+        ({"celery_nodes": [{**NODE, "stop_timeout": 3600}]}, "stop_timeout of the node 'crawler' is 3600"),
+        ({"celery_nodes": [{**NODE, "time_limit": 3600}]}, "time_limit of the node 'crawler' is 3600, not below"),
+        ({"celery_nodes": [{**NODE, "soft_time_limit": 3600}]}, "soft_time_limit of the node 'crawler' is 3600"),
         ({"celery_routed_queues": ["crawl", "mail"]}, "celery_routed_queues has the queue 'mail'"),
         ({"celery_nodes": [{**NODE, "hosts": ["w1"]}], "celery_routed_queues": ["mail"]}, "the queue 'mail'"),
     ],
@@ -243,6 +363,15 @@ def test_beat_runs_on_exactly_one_host(beats: list[str], said: str) -> None:
         variables["celery_beat_enabled"] = host in beats
     (problem,) = celery.celery_problems(fleet)
     assert problem.startswith(said)
+
+
+def test_no_value_of_an_environment_is_ever_shown() -> None:
+    wrong = [{"environment": {"A": "hush", "B": None}}, {"environment": "hush"}, {"environment": {"A": "hush\n"}}]
+    values: list[Any] = [[{**NODE, **node}] for node in wrong]
+    for nodes in [*values, {"crawler": wrong[0]}, [[wrong[0]]]]:
+        problems = celery.celery_problems(hosts(celery_nodes=nodes))
+        assert problems
+        assert "hush" not in " ".join(problems)
 
 
 def test_workers_without_a_host_is_one_sentence() -> None:

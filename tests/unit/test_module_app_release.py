@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
+import json
+import os
 import sys
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import run_module
+from harness import load, run_module
 
 PLUGIN = "plugins/modules/app_release.py"
+module = load(PLUGIN)
 
 
 def archive(path: Path, **members: str) -> Path:
@@ -26,40 +28,53 @@ def archive(path: Path, **members: str) -> Path:
 
 
 class Host:
-    """Directories of an application on a host."""
+    """Directories of an application on a host, and an interpreter whose ``-m venv`` makes a virtualenv at once.
+
+    Its pip only speaks, and fails if there is a file ``fail``. The real ones: tests/integration/app.
+    """
 
     def __init__(self, root: Path) -> None:
-        self.root = root
-        self.releases, self.current = root / "releases", root / "current"
+        self.root, self.releases, self.virtualenvs = root, root / "releases", root / "virtualenvs"
         self.releases.mkdir(parents=True)
-        self.python = interpreter(root)
+        self.python = self.interpreter("python3.98")
 
-    def run(self, release: str, sent: Path | None = None, *, check: bool = False, **arguments: str) -> dict[str, Any]:
-        base = {"path": "/src", "releases": str(self.releases), "current": str(self.current), "python": self.python}
-        more = {"archive": str(sent)} if sent else {}
-        return run_module(PLUGIN, {**base, "release": release, **more, **arguments}, self.root, check=check)
+    def interpreter(self, name: str) -> Path:
+        path = self.root / name
+        path.write_text(
+            "#!/bin/sh\n"
+            'mkdir -p "$3/bin"; echo "version = 3.98.1" >"$3/pyvenv.cfg"\n'
+            'cat >"$3/bin/python" <<END\n'
+            "#!/bin/sh\n"
+            f'[ "\\$2" = pip ] || exec {sys.executable} "\\$@"\n'
+            f'echo "\\$@" >>{self.root}/pip\n'
+            'echo "said of \\$2, \\$PIP_INDEX_URL"\n'
+            f"[ ! -e {self.root}/fail ]\n"
+            "END\n"
+            'chmod +x "$3/bin/python"\n'
+        )
+        path.chmod(0o755)
+        return path
 
+    def run(self, release: str, sent: Path | None = None, *, check: bool = False, **arguments: Any) -> dict[str, Any]:
+        base = {
+            "releases": str(self.releases),
+            "cache": str(self.root / "cache"),
+            "python": str(self.python),
+            "installer": "pip",
+            "virtualenv": "same",
+            "install": ["--requirement", "requirements.txt"],
+            "source": {"type": "path"},
+            "release": release,
+            "archive": str(sent or archive(self.root / f"{release}.tar.gz", app__py="x = 1\n")),
+        }
+        return run_module(PLUGIN, {**base, **arguments}, self.root, check=check)
 
-def interpreter(directory: Path) -> str:
-    """An interpreter whose ``-m venv`` makes something like a virtualenv at once.
+    def prune(self, keep: int, *, check: bool = False) -> dict[str, Any]:
+        arguments = {"state": "pruned", "releases": str(self.releases), "current": str(self.root / "current")}
+        return run_module(PLUGIN, {**arguments, "keep": keep}, self.root, check=check)
 
-    Its pip only speaks, and fails if there is a file ``fail`` in ``directory``; all else is done by this interpreter.
-    The real ones: tests/integration/app.
-    """
-    path = directory / "python"
-    path.write_text(
-        "#!/bin/sh\n"
-        'mkdir -p "$3/bin"\n'
-        'cat >"$3/bin/python" <<END\n'
-        "#!/bin/sh\n"
-        f'[ "\\$2" = pip ] || exec {sys.executable} "\\$@"\n'
-        'echo "said of \\$2"\n'
-        f"[ ! -e {directory}/fail ]\n"
-        "END\n"
-        'chmod +x "$3/bin/python"\n'
-    )
-    path.chmod(0o755)
-    return str(path)
+    def names(self) -> list[str]:
+        return sorted(path.name for path in self.releases.iterdir())
 
 
 @pytest.fixture
@@ -71,74 +86,141 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
 @pytest.fixture
 def built(host: Host) -> tuple[Host, dict[str, Any]]:
     """A host with the release ``one``, and what the run that built it returned."""
-    return host, host.run("one", archive(host.root / "one.tar.gz", app__py="x = 1\n", requirements__txt=""))
+    return host, host.run("one")
 
 
-def test_a_release_is_built_with_a_virtualenv_and_current_points_to_it(built: tuple[Host, dict[str, Any]]) -> None:
+def test_a_release_is_built_with_a_virtualenv_and_compiled(built: tuple[Host, dict[str, Any]]) -> None:
     host, result = built
     assert result["changed"]
     assert result["directory"] == str(host.releases / "one")
-    assert host.current.resolve() == host.releases / "one"
-    assert (host.current / ".venv/bin/python").exists()
-    assert (host.current / "app.py").read_text() == "x = 1\n"
-    assert list((host.current / "__pycache__").glob("app.*.pyc"))
+    assert (host.releases / "one/.venv/bin/python").exists()
+    assert (host.releases / "one/app.py").read_text() == "x = 1\n"
+    assert list((host.releases / "one/__pycache__").glob("app.*.pyc"))
+    assert not os.path.lexists(host.root / "current")
 
 
 def test_a_release_that_is_there_is_left_alone(built: tuple[Host, dict[str, Any]]) -> None:
     host, _ = built
-    result = host.run("one")
-    assert not result["changed"]
+    assert not host.run("one", host.root / "one.tar.gz")["changed"]
 
 
-def test_one_that_was_interrupted_is_built_anew(host: Host) -> None:
-    (host.releases / "two").mkdir()
-    (host.releases / "two" / "half").touch()
-    assert host.run("two", archive(host.root / "two", requirements__txt=""))["changed"]
-    assert not (host.releases / "two" / "half").exists()
-    assert host.current.resolve().name == "two"
+def test_the_mark_says_what_it_is(host: Host) -> None:
+    host.run("one", source={"type": "git", "version": "v1", "commit": "0" * 40})
+    about = json.loads((host.releases / "one/.celeriac-complete").read_text())
+    assert about.pop("built").endswith("+00:00")
+    assert about == {
+        "type": "git",
+        "version": "v1",
+        "commit": "0" * 40,
+        "python": "3.98.1",
+        "installer": "pip",
+        "virtualenv": next(host.virtualenvs.iterdir()).name,
+    }
+
+
+def test_releases_of_the_same_requirements_share_a_virtualenv(built: tuple[Host, dict[str, Any]]) -> None:
+    host, _ = built
+    installed = (host.root / "pip").read_text()
+    host.run("two")
+    assert (host.root / "pip").read_text() == installed
+    host.run("three", virtualenv="other")
+    one, two, three = ((host.releases / name / ".venv").resolve() for name in ("one", "two", "three"))
+    assert one == two != three
+
+
+def test_an_interpreter_that_was_replaced_gets_a_virtualenv_beside_the_old_one(
+    built: tuple[Host, dict[str, Any]],
+) -> None:
+    host, _ = built
+    before = (host.releases / "one/.venv").resolve()
+    assert host.run("one", host.root / "one.tar.gz", python=str(host.interpreter("python3.99")))["changed"]
+    after = (host.releases / "one/.venv").resolve()
+    assert before != after
+    assert before.exists()
+    assert (after / ".celeriac-python").readlink() == host.root / "python3.99"
+
+
+def test_what_was_interrupted_is_built_anew(built: tuple[Host, dict[str, Any]]) -> None:
+    host, _ = built
+    virtualenv = (host.releases / "one/.venv").resolve()
+    for directory in (host.releases / "one", virtualenv):
+        (directory / ".celeriac-complete").unlink()
+        (directory / "half").touch()
+    assert host.run("one", host.root / "one.tar.gz")["changed"]
+    assert not (host.releases / "one/half").exists()
+    assert not (virtualenv / "half").exists()
 
 
 def test_check_mode_builds_nothing(host: Host) -> None:
     assert host.run("two", check=True)["changed"]
-    assert list(host.releases.iterdir()) == []
-    assert not host.current.is_symlink()
+    assert host.names() == []
 
 
-def test_current_goes_to_the_new_release_and_back(host: Host) -> None:
-    for name in ("one", "two"):
-        assert host.run(name, archive(host.root / name, requirements__txt=""))["changed"]
-        assert host.current.resolve().name == name
-    result = host.run("one")
-    assert result["changed"]
-    assert host.current.resolve().name == "one"
-    assert result["diff"] == {"before": f"{host.releases}/two\n", "after": f"{host.releases}/one\n"}
-
-
-def test_a_link_left_by_an_interrupted_switch_is_no_obstacle(host: Host) -> None:
-    (host.root / "current.new").symlink_to("nowhere")
-    host.run("one", archive(host.root / "one", requirements__txt=""))
-    assert host.current.resolve().name == "one"
-
-
-def test_a_build_that_fails_leaves_nothing_and_says_why(host: Host) -> None:
-    host.run("one", archive(host.root / "one", requirements__txt=""))
-    (host.root / "fail").touch()
-    result = host.run("two", archive(host.root / "two", requirements__txt=""))
-    assert result["failed"]
-    assert "Installing the requirements failed:\nsaid of pip" in result["msg"]
-    assert [path.name for path in host.releases.iterdir()] == ["one"]
-    assert host.current.resolve().name == "one"
-
-
-def test_missing_requirements_are_named(host: Host) -> None:
-    result = host.run("one", archive(host.root / "one", app__py=""), requirements="lock.txt")
-    assert result["failed"]
-    assert "app_requirements is 'lock.txt', which isn't in /src" in result["msg"]
-    assert list(host.releases.iterdir()) == []
-
-
-def test_files_belong_to_whoever_runs_it_and_are_readable(built: tuple[Host, dict[str, Any]]) -> None:
+def test_a_build_that_fails_leaves_nothing_and_says_why_without_secrets(built: tuple[Host, dict[str, Any]]) -> None:
     host, _ = built
-    assert (host.current / "app.py").stat().st_mode & 0o777 == 0o644
-    assert host.current.resolve().stat().st_mode & 0o777 == 0o755
-    assert shutil.which("python", path=str(host.current / ".venv/bin"))
+    (host.root / "fail").touch()
+    result = host.run("two", virtualenv="other", index={"index_url": "https://me:hunter2@pypi.example/simple"})
+    assert result["failed"]
+    assert (
+        "the running one is untouched. Installing the requirements failed:\nsaid of pip, https://***@" in result["msg"]
+    )
+    assert "hunter2" not in result["msg"]
+    assert host.names() == ["one"]
+    assert len(list(host.virtualenvs.iterdir())) == 1
+
+
+def test_a_file_that_python_cannot_read_is_named_and_the_virtualenv_stays(host: Host) -> None:
+    result = host.run("one", archive(host.root / "one", app__py="x =\n"))
+    assert "Compiling failed" in result["msg"]
+    assert "app.py" in result["msg"]
+    assert host.names() == []
+    assert len(list(host.virtualenvs.iterdir())) == 1
+
+
+def test_an_interpreter_that_is_missing_is_named(host: Host) -> None:
+    result = host.run("one", python="python3.100")
+    assert result["msg"].startswith("app_python is 'python3.100', which isn't on the host")
+
+
+def test_a_package_brings_its_requirements_along(host: Host) -> None:
+    host.run("one", archive(host.root / "none"), files={".celeriac-requirements.txt": "shop==1\n"})
+    assert (host.releases / "one/.celeriac-requirements.txt").read_text() == "shop==1\n"
+
+
+def test_the_project_is_installed_from_a_copy(host: Host) -> None:
+    host.run("one", install_project=True)
+    *_, last = (host.root / "pip").read_text().splitlines()
+    assert last.startswith("-m pip install --no-deps ")
+    assert str(host.releases) not in last
+
+
+def test_files_are_readable_by_all_and_writable_by_their_owner_whatever_roots_umask(host: Host) -> None:
+    sent = archive(host.root / "one.tar.gz", app__py="x = 1\n")
+    before = os.umask(0o077)
+    try:
+        host.run("one", sent)
+    finally:
+        os.umask(before)
+    assert (host.releases / "one/app.py").stat().st_mode & 0o777 == 0o644
+    assert (host.releases / "one").stat().st_mode & 0o777 == 0o755
+    assert (host.releases / "one/.venv").stat().st_mode & 0o777 == 0o755
+
+
+def test_one_that_another_run_is_building_is_waited_for(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WAIT", 0)
+    with module.locked(str(host.root), 0):
+        assert host.run("one")["msg"].startswith(f"Another build in {host.root} has been running")
+    assert host.run("one", host.root / "one.tar.gz")["changed"]
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_old_releases_go_and_check_mode_only_says_so(built: tuple[Host, dict[str, Any]], check: bool) -> None:
+    host, _ = built
+    os.utime(host.releases / "one/.celeriac-complete", (1, 1))
+    host.run("two", virtualenv="other")
+    (host.root / "current").symlink_to(host.releases / "two")
+    result = host.prune(1, check=check)
+    assert result["changed"]
+    assert [Path(path).parent.name for path in result["pruned"]] == ["releases", "virtualenvs"]
+    assert host.names() == (["one", "two"] if check else ["two"])
+    assert host.prune(1)["changed"] is check

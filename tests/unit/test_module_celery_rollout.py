@@ -36,7 +36,9 @@ class Nodes:
         self.queues: dict[str, list[str]] = {}
         self.routed = ["default"]
         self.dead = ""
+        self.mended: set[str] = set()  # consume their queues once they were drained, and so restarted
         self.asked: list[list[str]] = []
+        self.drained: list[str] = []
         self.apps: list[str] = []
 
     def probe(self, *_: Any) -> Nodes:
@@ -54,6 +56,11 @@ class Nodes:
         if function == "begin":
             self.apps.append(ask["app"])
             return self.routed
+        if function == "drain":
+            self.drained.append(ask["node"].split("@")[0])
+            if self.drained[-1] in self.mended:
+                self.queues.pop(self.drained[-1])
+            return True
         self.asked.append([name.split("@")[0] for name in ask["nodes"]])
         seen = {
             name: None if name.split("@")[0] in self.silent else self.queues.get(name.split("@")[0], queues or ["x"])
@@ -133,7 +140,8 @@ def test_nodes_that_are_current_are_asked_and_left_alone(rollout: Rollout, syste
     assert not result["changed"]
     assert result["nodes"] == {f"a@{HOST}": ["default"], f"b@{HOST}": ["mail"]}
     assert systemctl.did == []
-    assert nodes.asked == [["a", "b"]]
+    assert nodes.asked == [["a", "b"], ["a", "b"]]
+    assert nodes.drained == []
 
 
 def test_each_restart_waits_for_the_one_before(rollout: Rollout, systemctl: Systemctl, nodes: Nodes) -> None:
@@ -141,7 +149,24 @@ def test_each_restart_waits_for_the_one_before(rollout: Rollout, systemctl: Syst
     assert (result["restarted"], result["started"]) == ([A, B], [])
     assert changes(systemctl) == [("restart", A), ("restart", B)]
     assert nodes.asked == [["a"], ["b"], ["a", "b"]]
+    assert nodes.drained == ["a", "b"]
     assert set(result["seconds"]) == {A, B}
+
+
+def test_a_node_that_does_not_run_is_not_drained(rollout: Rollout, systemctl: Systemctl, nodes: Nodes) -> None:
+    systemctl.units[A] = dict(STOPPED)
+    assert rollout(changed=("b",))["started"] == [A]
+    assert nodes.drained == ["b"]
+
+
+def test_a_node_that_was_drained_and_not_restarted_is_restarted(
+    rollout: Rollout, systemctl: Systemctl, nodes: Nodes
+) -> None:
+    """By a rollout that was killed in between: nothing on the disk tells of it."""
+    nodes.queues = {"a": []}
+    nodes.mended = {"a"}
+    assert rollout()["restarted"] == [A]
+    assert changes(systemctl) == [("restart", A)]
 
 
 def test_only_what_changed_is_restarted(rollout: Rollout, systemctl: Systemctl) -> None:
@@ -171,6 +196,7 @@ def test_a_held_node_is_left_alone(rollout: Rollout, systemctl: Systemctl, nodes
     result = rollout(changed=("a", "b"))
     assert (result["held"], result["restarted"]) == ([A], [B])
     assert nodes.asked == [["b"], ["b"]]
+    assert nodes.drained == ["b"]
 
 
 def test_check_mode_says_what_is_due_and_does_nothing(rollout: Rollout, systemctl: Systemctl, nodes: Nodes) -> None:

@@ -20,7 +20,9 @@ KEYWORDS = set(
     "delegate_to run_once until retries delay check_mode diff environment args block rescue always "
     "any_errors_fatal".split()
 )
-SECRET = re.compile(r"password|redis_users|users\.acl|app_environment|vault_")
+SECRET = re.compile(
+    r"password|redis_users|users\.acl|app_environment|app_git_|app_index|app_proxy|app_build_environment|vault_"
+)
 # Formats that have no comments.
 WITHOUT_COMMENTS = {"users.acl.j2"}
 # Parts that others include have no first line of their own.

@@ -66,7 +66,8 @@ def test_every_option_is_used(role: str, path: str, option: dict[str, Any]) -> N
     directory = ROOT / "roles" / role
     sources = [*directory.glob("tasks/*.yml"), *directory.glob("vars/*.yml"), *directory.glob("templates/**/*.j2")]
     texts = [file.read_text() for file in sources]
-    texts += [path.read_text() for path in (ROOT / "plugins/filter").glob(f"{role}*.py")]
+    plugins = [path for kind in ("filter", "module_utils") for path in (ROOT / "plugins" / kind).glob(f"{role}*.py")]
+    texts += [path.read_text() for path in plugins]
     assert any(re.search(rf"\b{name}\b", text) for text in texts)
 
 
@@ -119,6 +120,10 @@ def roles_of(playbook: Path) -> set[str]:
         if imported := play.get("ansible.builtin.import_playbook"):
             found |= roles_of((playbook.parent / imported).resolve())
         found |= {entry["role"] for entry in play.get("roles", [])}
+        tasks = play.get("tasks", [])
+        found |= {
+            task["ansible.builtin.import_role"]["name"] for task in tasks if "ansible.builtin.import_role" in task
+        }
     return found
 
 

@@ -112,7 +112,7 @@ def test_sandbox(host: Host, app: str, nodes: list[dict], unit: Callable, invent
     units += [f"{app}-beat.service"] * (host.backend.host in inventory.group("beat"))
     for name in units:
         said = host.check_output("systemd-analyze security --no-pager %s", name).splitlines()[-1]
-        assert float(re.search(r"service: ([\d.]+)", said).group(1)) <= 1.2
+        assert float(re.search(r"service: ([\d.]+)", said).group(1)) <= 1.0
 
 
 def test_beat_fires(host: Host, inventory, in_app: Callable, wait_for: Callable) -> None:

@@ -2,58 +2,18 @@
 
 from __future__ import annotations
 
-import threading
-import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
-import redis
-from celery import Celery
-from kombu.exceptions import OperationalError
 from live import Inventory
+from load import Load
 from servers import Server, renewal
 from testinfra.host import Host
 
 testinfra_hosts = ["ansible://workers"]
 pytestmark = pytest.mark.destructive
 
-TASK, QUEUE = "app.tasks.misc.echo", "default"
-PAUSE = 0.02  # seconds between two tasks
-
-
-class Load:
-    """Submits tasks from this machine, over one connection, until it is told to stop."""
-
-    def __init__(self, broker: Server, app: str) -> None:
-        query = f"?ssl_cert_reqs=required&ssl_ca_certs={broker.ca}" if broker.tls else ""
-        scheme = "rediss" if broker.tls else "redis"
-        self._celery = Celery(broker=f"{scheme}://{broker.address}:{broker.port}/0{query}", set_as_current=False)
-        self._celery.conf.broker_transport_options = {"global_keyprefix": f"{app}:", "socket_timeout": 5}
-        self._connection = self._celery.connection_for_write(userid=app, password=broker.password(app))
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self.submitted: list[str] = []
-        self.error: Exception | None = None
-
-    def _run(self) -> None:
-        producer = self._celery.amqp.Producer(self._connection)
-        while not self._done.wait(PAUSE):
-            task_id = str(uuid.uuid4())
-            try:
-                self._celery.send_task(TASK, task_id=task_id, queue=QUEUE, producer=producer, retry=False)
-            except (redis.RedisError, OperationalError, OSError) as error:
-                self.error = error
-                return
-            self.submitted.append(task_id)
-
-    def __enter__(self) -> Load:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-        self._connection.release()
+TASK = {"name": "app.tasks.misc.echo", "queue": "default"}
 
 
 @pytest.fixture
@@ -104,7 +64,7 @@ def test_passwords_and_certificates_change_under_load(
         client = results.connect()
         return sum(client.exists(f"{app}:celery-task-meta-{task_id}") for task_id in load.submitted)
 
-    with Load(broker, app) as load:
+    with Load(broker, app, rate=50, **TASK) as load:
         wait_for(lambda: finished() > 20, what="the first results")
         renewed = playbook("playbooks/redis.yml", **renewal([broker]))
         assert renewed.returncode == 0, renewed.output

@@ -1,0 +1,76 @@
+"""The application of the tests that deploy and break things under load: it keeps a ledger of each task that ran.
+
+What ran stands in Redis, a line for each time: ``<number> <host> <release> <seconds since the epoch>``. A number that
+isn't there was lost, one that is there twice ran twice.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from functools import cache
+
+import redis
+from celery import Celery
+
+RELEASE = "one"  # a test's next release says something else
+PREFIX = os.environ["CELERY_GLOBAL_KEYPREFIX"]
+QUEUES = ("quick", "steady")
+CONNECTION = {
+    "socket_timeout": 5.0,
+    "socket_connect_timeout": 5.0,
+    "socket_keepalive": True,
+    "health_check_interval": 25,
+}
+
+app = Celery("ledger")
+app.conf.update(
+    task_default_queue="steady",
+    task_routes={"ledger.tick": {"queue": "steady"}},
+    task_acks_late=True,
+    task_reject_on_worker_lost=True,
+    task_retry_on_worker_lost=True,
+    task_ignore_result=True,
+    worker_prefetch_multiplier=1,
+    worker_soft_shutdown_timeout=5.0,
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    broker_transport_options={
+        "global_keyprefix": PREFIX,
+        "visibility_timeout": int(os.environ["CELERY_VISIBILITY_TIMEOUT"]),
+        **CONNECTION,
+    },
+    result_backend_transport_options={"global_keyprefix": PREFIX},
+    beat_schedule={"tick": {"task": "ledger.tick", "schedule": 1.0, "options": {"expires": 10}}},
+)
+
+
+@cache
+def client() -> redis.Redis:
+    """A connection of the process's own to the broker."""
+    return redis.Redis.from_url(os.environ["CELERY_BROKER_URL"], **CONNECTION)
+
+
+def note(book: str, number: int) -> None:
+    """Write a line; again and again while Redis is away, since a task that ran has to be told."""
+    line = f"{number} {socket.gethostname()} {RELEASE} {time.time():.3f}"
+    while True:
+        try:
+            client().rpush(f"{PREFIX}{book}", line)
+            return
+        except redis.RedisError:
+            time.sleep(0.2)
+
+
+@app.task(name="ledger.work", max_retries=20)
+def work(number: int, seconds: float) -> None:
+    """Take a while, then tell."""
+    time.sleep(seconds)
+    note("work", number)
+
+
+@app.task(name="ledger.tick")
+def tick() -> None:
+    """What beat sends."""
+    note("ticks", int(time.time()))

@@ -1,0 +1,172 @@
+"""Releases: built beside the running one, from what is there already, wholly or not at all."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from testinfra.host import Host
+
+testinfra_hosts = ["ansible://workers"]
+pytestmark = pytest.mark.destructive
+
+
+def path(directory: Path) -> dict[str, str]:
+    return {"type": "path", "path": str(directory)}
+
+
+def test_a_changed_application_is_a_new_release_with_the_same_virtualenv(
+    host: Host, releases: Any, source: Path
+) -> None:
+    before, virtualenv = releases.current, releases.virtualenv
+    (source / "app" / "new.py").write_text('"""New."""\n')
+    releases.deployed(app_source=path(source))
+    after = releases.current
+    assert after != before
+    assert releases.virtualenv == virtualenv
+    assert host.file(f"{after}/app/new.py").exists
+    assert host.check_output(f"ls {after}/app/__pycache__/new.*.pyc")
+    assert host.file(before).is_directory
+    releases.deployed()
+    assert releases.current == before
+
+
+def test_an_unchanged_application_changes_nothing(host: Host, releases: Any) -> None:
+    assert releases.deployed().changed == {host.backend.host: 0}
+
+
+def test_changed_requirements_are_installed_from_the_cache(releases: Any, small: Path) -> None:
+    before = releases.virtualenv
+    releases.deployed(app_source=path(small), app_build_environment={"UV_OFFLINE": "1"})
+    assert releases.virtualenv != before
+
+
+def test_a_wrong_hash_is_refused_and_leaves_the_running_release(releases: Any, small: Path) -> None:
+    before, there = releases.current, releases.there()
+    (small / "requirements.txt").write_text(f"protego==0.7.0 --hash=sha256:{64 * '0'}\n")
+    run = releases.deploy(app_source=path(small))
+    assert run.returncode != 0
+    assert "Installing the requirements failed" in run.output
+    assert 64 * "0" in run.output
+    assert (releases.current, releases.there()) == (before, there)
+
+
+def test_pip_builds_what_uv_builds(releases: Any, small: Path, app_run: Callable[..., str]) -> None:
+    releases.deployed(app_source=path(small), app_installer="pip")
+    assert releases.about()["installer"] == "pip"
+    assert app_run("python", "-c", "import protego, tasks; print(tasks.x)") == "1"
+
+
+def test_a_package_is_deployed_without_files(host: Host, releases: Any, app_run: Callable[..., str]) -> None:
+    releases.deployed(app_source={"type": "package", "requirement": "Protego"}, app_version="0.7.0")
+    assert releases.about()["requirement"] == "protego==0.7.0"
+    assert app_run("python", "-c", "import protego; print(protego.__file__)").startswith(releases.root)
+    names = host.check_output(f"ls -A {releases.current}").split()
+    assert names == [".celeriac-complete", ".celeriac-requirements.txt", ".venv"]
+
+
+def test_a_project_below_src_is_installed(releases: Any, small: Path, app_run: Callable[..., str]) -> None:
+    (small / "src" / "shop").mkdir(parents=True)
+    (small / "src" / "shop" / "__init__.py").write_text("y = 2\n")
+    (small / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
+        '[project]\nname = "shop"\nversion = "1.0"\n[tool.setuptools.packages.find]\nwhere = ["src"]\n'
+    )
+    releases.deployed(app_source=path(small), app_install_project=True)
+    assert app_run("python", "-c", "import shop; print(shop.y)") == "2"
+    assert app_run("ls", "src", "-A").split() == ["shop"]
+
+
+def test_old_releases_go_but_not_one_in_use(host: Host, releases: Any, small: Path) -> None:
+    used = releases.current
+    host.check_output(f"systemd-run --unit=use --working-directory={used} sleep infinity")
+    made = []
+    for number in range(2):
+        (small / "tasks.py").write_text(f"x = {number} # {small}\n")
+        releases.deployed(app_source=path(small), app_keep_releases=number)
+        made.append(releases.current)
+    there = {f"{releases.root}/{name}" for name in releases.there() if name.startswith("releases")}
+    host.check_output("systemctl stop use")
+    assert there == {used, *made[1:]}
+    linked = host.check_output(f"readlink -f {' '.join(f'{each}/.venv' for each in there)}").split()
+    environments = {f"{releases.root}/{name}" for name in releases.there() if name.startswith("virtualenvs")}
+    assert environments == set(linked)
+
+
+# -- builds that don't end well
+
+
+@pytest.fixture
+def stuck(host: Host) -> Iterator[str]:
+    """A package index that accepts connections and never answers; its URL, with a password."""
+    code = (
+        "import socket; s = socket.create_server(('127.0.0.1', 8099)); kept = []\nwhile True: kept.append(s.accept())"
+    )
+    host.check_output("systemd-run --unit=stuck python3 -c %s", code)
+    yield "http://me:hunter2@127.0.0.1:8099/simple"
+    host.check_output("systemctl stop stuck")
+
+
+def test_a_build_that_was_killed_is_repaired_by_the_next_which_waited_for_it(
+    host: Host, releases: Any, small: Path, stuck: str, wait_for: Callable[..., Any], app_run: Callable[..., str]
+) -> None:
+    before = releases.current
+    (small / "requirements.txt").write_text(f"protego==0.6.2 # {small}\n")
+    runs: dict[str, Any] = {}
+
+    def deploy(name: str, **variables: Any) -> threading.Thread:
+        thread = threading.Thread(
+            target=lambda: runs.update({name: releases.deploy(app_source=path(small), **variables)})
+        )
+        thread.start()
+        return thread
+
+    first = deploy("first", app_index_url=stuck)
+    uv = wait_for(lambda: host.run("pgrep -x uv").stdout.strip(), what="uv at work")
+    arguments = host.check_output("cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
+    second = deploy("second")
+    holders = f"find /proc/[0-9]*/fd -lname {releases.root}/.celeriac-lock 2>/dev/null"
+    wait_for(lambda: len(host.run(holders).stdout.split()) > 2, what="the second build")
+    module = host.check_output(f"ps -o ppid= -p {uv}").strip()
+    host.check_output(f"kill -9 {module}")
+    first.join()
+    assert runs["first"].returncode != 0
+    assert second.is_alive()  # what outlived the first run keeps the second out
+    assert releases.current == before
+    host.check_output(f"kill -9 {uv}")
+    second.join()
+    assert runs["second"].returncode == 0, runs["second"].output
+    assert app_run("python", "-c", "import protego") == ""
+    assert "hunter2" not in arguments
+
+
+def test_a_build_that_fails_says_why_without_the_indexs_password(host: Host, releases: Any, small: Path) -> None:
+    before, there = releases.current, releases.there()
+    (small / "requirements.txt").write_text("celery==0.0.404\n")
+    run = releases.deploy(
+        app_source=path(small),
+        app_index_url="http://me:hunter2@127.0.0.1:9/simple",
+        app_build_environment={"TOKEN": "t0p-secret", "UV_HTTP_RETRIES": "0"},
+    )
+    assert run.returncode != 0
+    assert "the running one is untouched. Installing the requirements failed" in run.output
+    assert "celery" in run.output
+    assert (releases.current, releases.there()) == (before, there)
+    for secret in ("hunter2", "t0p-secret"):
+        assert secret not in run.output
+        assert host.run(f"journalctl --no-pager --grep={secret[0]}[{secret[1]}]{secret[2:]}").stdout in (
+            "",
+            "-- No entries --\n",
+        )
+
+
+def test_only_binary_runs_no_code_of_a_source_distribution(releases: Any, small: Path) -> None:
+    before = releases.current
+    (small / "requirements.txt").write_text("docopt==0.6.2\n")  # has no wheel
+    run = releases.deploy(app_source=path(small), app_only_binary=True)
+    assert run.returncode != 0
+    assert "docopt" in run.output
+    assert releases.current == before
