@@ -96,10 +96,13 @@ class Units:
 
     def retire(self, patterns: list[str], kept: set[str]) -> None:
         names = [name for name in self.matching(patterns) if name not in kept]
-        if names:
-            names = [name for name, unit in self.show(names).items() if not gone(unit)]
+        shown = self.show(names) if names else {}
+        names = [name for name, unit in shown.items() if not gone(unit)]
         if not names:
             return
+        masked = [name for name in names if shown[name]["LoadState"] == "masked"]
+        if masked:
+            self.run("unmask", *masked)
         self.run("disable", "--now", *names)
         # those that ended well may be gone from systemd's memory, and can't be reset
         failed = [name for name, unit in self.show(names).items() if unit["ActiveState"] == "failed"]
@@ -161,5 +164,6 @@ class Units:
 
 
 def gone(unit: dict[str, str]) -> bool:
-    """Whether nothing of a retired unit is left: not running and not enabled."""
-    return unit["ActiveState"] not in RUNNING | {"failed", "deactivating"} and unit["UnitFileState"] != "enabled"
+    """Whether nothing of a retired unit is left: not running, not enabled, not masked."""
+    running = unit["ActiveState"] in RUNNING | {"failed", "deactivating"}
+    return not running and unit["UnitFileState"] != "enabled" and unit["LoadState"] != "masked"

@@ -106,17 +106,24 @@ def test_a_host_that_can_not_ask_tells_what_it_knows() -> None:
 def test_a_host_that_is_gone() -> None:
     results = {
         "one": told(node("a@one"), queues={"late": {"depth": 2, "unacked": 0, "oldest": None}}),
-        "two": {"unreachable": True, "msg": "no route\nmore"},
+        "two": {"unreachable": True, "msg": "Task failed: no route\nmore"},
     }
     assert plugin.celery_status(results, "shop")["problems"] == [
-        "two says nothing: unreachable: no route.",
+        "two is unreachable: no route.",
         "late holds 2 tasks, and none of the nodes that answered consumes it.",
     ]
 
 
+def test_a_host_that_failed() -> None:
+    (problem, _) = plugin.celery_status({"zero": {"msg": "no python"}, "one": told(node("a@one", queues=[]))}, "shop")[
+        "problems"
+    ]
+    assert problem == "zero failed: no python."
+
+
 def test_all_hosts_are_gone() -> None:
     document = plugin.celery_status({"one": {"unreachable": True, "msg": "x"}}, "shop")
-    assert document["problems"] == ["one says nothing: unreachable: x."]
+    assert document["problems"] == ["one is unreachable: x."]
     assert "0 of 0 nodes run, 1 problem" in plugin.celery_status_table(document)
 
 

@@ -165,3 +165,20 @@ def test_check_mode_says_what_it_would_do_and_does_not(run: Any, systemctl: Syst
     assert systemctl.did == []
     assert result["started"] == ["a.service", "unknown.service"]
     assert (result["retired"], result["masked"]) == (["shop-beat.service"], ["redis-server.service"])
+
+
+def test_a_masked_unit_that_left_is_unmasked_too(systemctl: Systemctl, run: Any) -> None:
+    """An operator held it; its link would stay for ever."""
+    held = "shop-worker@held.service"
+    systemctl.units = {held: {**STOPPED, "LoadState": "masked", "UnitFileState": "masked"}}
+    assert run(retire=["shop-worker@*.service"])["retired"] == [held]
+    assert systemctl.did == [("unmask", held), ("disable", held)]
+
+
+def test_only_a_retired_unit_that_failed_is_reset(systemctl: Systemctl, run: Any) -> None:
+    systemctl.units = {
+        "shop-worker@a.service": dict(RUNNING),
+        "shop-worker@b.service": {**RUNNING, "ActiveState": "failed"},
+    }
+    run(retire=["shop-worker@*.service"])
+    assert systemctl.did[-1] == ("reset-failed", "shop-worker@b.service")
