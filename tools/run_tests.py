@@ -25,7 +25,7 @@ RUN = f"celeriac-test-{os.getpid()}"
 COUNTS = re.compile(r"(\d+) (passed|failed|errors?)\b")
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 # Long ones first, so that no core idles at the end.
-SCENARIOS = ["redis", "default", "celery12", "ssh", "celery", "redis_backup", "app", "operations"]
+SCENARIOS = "redis deploy default celery12 ssh celery redis_backup faults beat app operations".split()
 TAIL = 120  # lines
 
 

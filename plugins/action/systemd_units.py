@@ -77,7 +77,7 @@ def _settled(unit: Unit, state: Mapping[str, str], times: Mapping[str, float]) -
         return True
     files = [*shared().Units.files(state), *(unit.get("inputs") or [])]
     change = max((times[path] for path in files if path in times), default=0.0)
-    return state["ActiveState"] in shared().RUNNING and change <= shared().seconds(state["InactiveExitTimestamp"])
+    return shared().runs(state) and change <= shared().seconds(state["InactiveExitTimestamp"])
 
 
 class ActionModule(ActionBase):

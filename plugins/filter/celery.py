@@ -6,7 +6,7 @@ import difflib
 import importlib.util
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -74,6 +74,15 @@ QUEUE_NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
 APP = re.compile(r"[A-Za-z_]\w*(\.\w+)*(:\w+(\.\w+)*)?\Z", re.ASCII)
 LOGLEVELS = ("debug", "info", "warning", "error", "critical")
 SIZE = re.compile(r"([1-9][0-9]*(?:\.[0-9]+)?)([KMGT]?)\Z")
+# What the role's variables may be, besides a node's own keys; as in its argument_specs.
+CHOICES = {"celery_log_to": ("files", "journal"), "celery_log_format": ("text", "json")}
+LOG_SIZE = re.compile(r"([1-9][0-9]*[kMG]?)?\Z")
+# Schedulers without a lock: two of them send everything twice. "django" is how django-celery-beat calls its own.
+FILE_SCHEDULER = "celery.beat.PersistentScheduler"
+LOCKLESS = {FILE_SCHEDULER, "celery.beat.Scheduler", "django", "django_celery_beat.schedulers.DatabaseScheduler"}
+SCHEDULER = re.compile(r"[A-Za-z_]\w*(\.\w+)*(:\w+)?\Z", re.ASCII)
+# redbeat's lock lasts five of its intervals, and a standby looks at it once in each: six until it has it.
+TAKEOVER_INTERVALS = 6
 # As in the role's defaults, for inventories that don't set them.
 TIMEOUTS = {"celery_stop_timeout": 660, "celery_soft_shutdown_timeout": 30, "celery_visibility_timeout": 3600}
 # systemd only logs a warning about a limit that it can't read, and runs the unit without it
@@ -100,11 +109,12 @@ def expand(nodes: list[Node], host: str) -> Iterator[Node]:
             yield {**node, "name": f"{node['name']}{number}"}
 
 
-def celery_host_nodes(nodes: list[Node], host: str) -> list[Node]:
+def celery_host_nodes(nodes: list[Node], host: str, include: Sequence[str] = ()) -> list[Node]:
     """What the nodes of ``celery_nodes`` are on ``host``.
 
     :param nodes: ``celery_nodes`` as in the celery role's argument_specs
     :param host: the inventory hostname
+    :param include: modules that every node imports, besides those of its own ``--include``
     :returns: for each node ``name``, ``queues``, ``options`` (list of ``--long=value``), ``settings`` (list of Celery's
         ``setting=value``), ``limits`` (mapping of systemd directives), ``hands_back`` (whether it does on SIGQUIT),
         ``loglevel`` and ``stop_timeout`` (seconds; both None where the role's default holds), and ``own_environment``
@@ -118,7 +128,7 @@ def celery_host_nodes(nodes: list[Node], host: str) -> list[Node]:
         {
             "name": node["name"],
             "queues": node["queues"],
-            "options": options(node),
+            "options": options(node, include),
             "settings": settings(node),
             "limits": {LIMITS[key]: node[key] for key in LIMITS if key in node},
             "hands_back": node.get("pool") not in NO_HAND_BACK,
@@ -130,8 +140,8 @@ def celery_host_nodes(nodes: list[Node], host: str) -> list[Node]:
     ]
 
 
-def options(node: Node) -> list[str]:
-    """The options of ``celery worker`` for one node."""
+def options(node: Node, include: Sequence[str] = ()) -> list[str]:
+    """The options of ``celery worker`` for one node, which imports the modules ``include`` too."""
     rendered = [f"--queues={','.join(node['queues'])}"]
     if "autoscale" in node:
         rendered.append(f"--autoscale={node['autoscale']['max']},{node['autoscale']['min']}")
@@ -140,7 +150,12 @@ def options(node: Node) -> list[str]:
         rendered.append(f"--max-memory-per-child={_bytes(node['max_memory_per_child']) // 1024}")
     if node.get("events"):
         rendered.append("--task-events")
-    return [*rendered, *node.get("extra_arguments", [])]
+    extra = [str(argument) for argument in node.get("extra_arguments", [])]
+    if include:  # of two such options, Celery would take the last
+        own = [argument.removeprefix("--include=") for argument in extra if argument.startswith("--include=")]
+        extra = [argument for argument in extra if not argument.startswith("--include=")]
+        extra.append(f"--include={','.join([*include, *own])}")
+    return [*rendered, *extra]
 
 
 def settings(node: Node) -> list[str]:
@@ -168,14 +183,14 @@ def celery_stop_signals(node: Node, stop_timeout: int, soft_shutdown_timeout: in
     return [warm, ("QUIT", soft_shutdown_timeout + STOP_MARGIN)] if node["hands_back"] else [warm]
 
 
-def celery_node_units(nodes: list[Node], name: str) -> list[dict[str, Any]]:
-    """The nodes of one host with their units and log files."""
+def celery_node_units(nodes: list[Node], name: str, log_to: str = "files") -> list[dict[str, Any]]:
+    """The nodes of one host with their units and log files, None where they write to the journal."""
     return [
         {
             "name": node["name"],
             "queues": node["queues"],
             "unit": f"{name}-worker@{node['name']}.service",
-            "log": f"/var/log/{name}/{node['name']}.log",
+            "log": f"/var/log/{name}/{node['name']}.log" if log_to == "files" else None,
         }
         for node in nodes
     ]
@@ -185,7 +200,23 @@ def _inputs(name: str, node: Node, inputs: list[str]) -> list[str]:
     return [*inputs, f"/etc/{name}/worker@{node['name']}.env"] if node["own_environment"] else inputs
 
 
-def celery_rollout_nodes(nodes: list[Node], name: str, inputs: list[str], stop_timeout: int) -> list[dict[str, Any]]:
+def celery_beat_options(scheduler: str, takeover_timeout: int) -> list[str]:
+    """Which scheduler ``celery beat`` takes, and, where it may have a standby, how often it looks up.
+
+    :param takeover_timeout: ``celery_beat_takeover_timeout``, in seconds
+    """
+    chosen = [f"--scheduler={scheduler}"]
+    return chosen if lockless(scheduler) else [*chosen, f"--max-interval={takeover_timeout // TAKEOVER_INTERVALS}"]
+
+
+def lockless(scheduler: str) -> bool:
+    """Whether nothing keeps two beats with this scheduler from sending everything twice."""
+    return scheduler.replace(":", ".") in LOCKLESS
+
+
+def celery_rollout_nodes(
+    nodes: list[Node], name: str, inputs: list[str], stop_timeout: int, log_to: str = "files"
+) -> list[dict[str, Any]]:
     """The nodes of one host as the module celery_rollout takes them.
 
     :param inputs: files after whose change a node has to be restarted
@@ -193,7 +224,7 @@ def celery_rollout_nodes(nodes: list[Node], name: str, inputs: list[str], stop_t
     """
     return [
         {**unit, "inputs": _inputs(name, node, inputs), "stop_timeout": node["stop_timeout"] or stop_timeout}
-        for unit, node in zip(celery_node_units(nodes, name), nodes, strict=True)
+        for unit, node in zip(celery_node_units(nodes, name, log_to), nodes, strict=True)
     ]
 
 
@@ -333,11 +364,12 @@ def _is_count(value: Any, least: int = 1) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-def celery_problems(hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def celery_problems(hosts: Mapping[str, Mapping[str, Any]], beats: Iterable[str] = ()) -> list[str]:
     """What is wrong with the application's name, the nodes, queues and beat of an inventory.
 
     :param hosts: worker host -> its ``celery_app``, ``celery_nodes``, ``celery_routed_queues``,
-        ``celery_beat_enabled``, ``celery_sandbox`` and timeouts
+        ``celery_beat_enabled``, ``celery_beat_scheduler``, ``celery_sandbox``, timeouts and what concerns its logs
+    :param beats: the hosts of the group beat, whether or not they run nodes
     :returns: a sentence for each problem, naming variable, value and remedy; empty if there is none
     """
     if not hosts:
@@ -350,10 +382,27 @@ def celery_problems(hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
         problems += node_problems(variables.get("celery_nodes"))
         problems += sandbox.problems(variables.get("celery_sandbox", {}))
         problems += _timeout_problems(variables)
+        problems += _choice_problems(variables)
     if not problems:
         problems = [*_repeated_names(hosts), *_unknown_hosts(hosts)] or [*_unserved_queues(hosts)]
-    problems += _beat_problems(hosts)
+    problems += _beat_problems(hosts, beats)
     return list(dict.fromkeys(problems))
+
+
+def _choice_problems(variables: Mapping[str, Any]) -> Iterator[str]:
+    for name, choices in CHOICES.items():
+        value = variables.get(name, choices[0])
+        if value not in choices:
+            yield f"{name} is {value!r}: use one of {', '.join(choices)}."
+    size = variables.get("celery_log_max_size", "")
+    if not isinstance(size, str) or not LOG_SIZE.match(size):
+        yield f"celery_log_max_size is {size!r}: give it a size in quotes, such as '100M', or '' for none."
+    scheduler = variables.get("celery_beat_scheduler", FILE_SCHEDULER)
+    if not isinstance(scheduler, str) or not SCHEDULER.match(scheduler):
+        yield f"celery_beat_scheduler is {scheduler!r}: name a class, such as redbeat.RedBeatScheduler."
+    takeover = variables.get("celery_beat_takeover_timeout", TAKEOVER_INTERVALS)
+    if not _is_count(takeover, TAKEOVER_INTERVALS):
+        yield f"celery_beat_takeover_timeout is {takeover!r}: give it whole seconds, at least {TAKEOVER_INTERVALS}."
 
 
 def _timeout_problems(variables: Mapping[str, Any]) -> Iterator[str]:
@@ -422,12 +471,22 @@ def _unserved_queues(hosts: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
             )
 
 
-def _beat_problems(hosts: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+def _beat_problems(hosts: Mapping[str, Mapping[str, Any]], group: Iterable[str]) -> Iterator[str]:
     beats = sorted(host for host, variables in hosts.items() if variables.get("celery_beat_enabled"))
-    if len(beats) > 1:
+    schedulers = {str(hosts[host].get("celery_beat_scheduler", FILE_SCHEDULER)) for host in beats}
+    if len(beats) > 1 and any(map(lockless, schedulers)):
         yield (
-            f"The group beat has the hosts {', '.join(beats)}: leave one of them, two beats run every scheduled task "
-            "twice."
+            f"The group beat has the hosts {', '.join(beats)}: leave one of them, since two beats with the "
+            f"celery_beat_scheduler {', '.join(sorted(schedulers))} run every scheduled task twice, or set that to "
+            "redbeat.RedBeatScheduler, with which one runs and the others stand by."
+        )
+    elif len(schedulers) > 1:
+        yield f"celery_beat_scheduler is {' and '.join(sorted(schedulers))}: give all hosts of the group beat the same."
+    strangers = sorted(set(group) - set(hosts))
+    if beats and strangers:
+        yield (
+            f"The group beat has {', '.join(strangers)}, which isn't in the group workers: put it there too, where the "
+            "application is, or take it out of beat."
         )
     elif not beats:
         yield "The group beat has no host of the group workers: put one in, or nothing that is scheduled ever runs."
@@ -438,6 +497,7 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         return {
+            "celery_beat_options": celery_beat_options,
             "celery_environments": celery_environments,
             "celery_host_nodes": celery_host_nodes,
             "celery_problems": celery_problems,

@@ -13,11 +13,12 @@ from ansible.errors import AnsibleFilterError
 Instance = Mapping[str, Any]
 User = Mapping[str, Any]
 
-# What kombu, the Redis result backend, workers, beat and events use; found with ACL LOG on a running system.
+# What kombu, the Redis result backend, workers, beat and events use; found with ACL LOG on a running system. hsetnx and
+# pttl are celery-redbeat's, and give nobody more than hset and expire do.
 CELERY_COMMANDS = (
     "client|setname ping multi exec discard watch unwatch lpush rpush rpop brpop llen del exists sadd srem smembers "
-    "sismember hset hget hdel hlen zadd zrem zrange zrangebyscore zcount set setex get mget expire pexpire publish "
-    "subscribe unsubscribe psubscribe punsubscribe evalsha script|load script|exists time"
+    "sismember hset hsetnx hget hdel hlen zadd zrem zrange zrangebyscore zcount set setex get mget expire pexpire pttl "
+    "publish subscribe unsubscribe psubscribe punsubscribe evalsha script|load script|exists time"
 )
 # Figures of the server and the length of a queue. No CONFIG GET, which shows masterauth.
 MONITOR_COMMANDS = (

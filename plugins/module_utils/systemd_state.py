@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from fnmatch import fnmatch
 from typing import Any
@@ -15,7 +16,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 PROPERTIES = (
-    "Id LoadState ActiveState UnitFileState NeedDaemonReload InactiveExitTimestamp MainPID FragmentPath DropInPaths"
+    "Id LoadState ActiveState SubState UnitFileState NeedDaemonReload InactiveExitTimestamp MainPID FragmentPath "
+    "DropInPaths"
 ).split()
 RUNNING = {"active", "activating", "reloading"}
 ENABLED = {"enabled", "static", "alias", "indirect"}
@@ -37,6 +39,11 @@ def seconds(timestamp: str) -> float:
     if not timestamp or timestamp == "n/a":
         return 0.0
     return datetime.strptime(timestamp.split(" ", 1)[1], "%Y-%m-%d %H:%M:%S.%f UTC").replace(tzinfo=UTC).timestamp()
+
+
+def runs(state: Mapping[str, str]) -> bool:
+    """Whether a unit runs; one that systemd starts again and again doesn't."""
+    return state["ActiveState"] in RUNNING and state.get("SubState") != "auto-restart"
 
 
 def last_change(paths: list[str]) -> float:
@@ -148,7 +155,7 @@ class Units:
                 self.done["enabled"].append(unit["name"])
             if not unit["start"]:
                 continue
-            if state["ActiveState"] not in RUNNING:
+            if not runs(state):
                 start.append(unit["name"])
             elif replaced(state.get("MainPID", "")) or last_change(self.files(state) + unit["inputs"]) > seconds(
                 state["InactiveExitTimestamp"]

@@ -245,7 +245,7 @@ class Rollout:
         self.gate(probe, units)
         times = {"drain": drained - begun, "restart": restarted - drained, "ready": time.monotonic() - restarted}
         took = {what: round(value, 1) for what, value in times.items()}
-        self.seconds |= {unit: took for unit in units}
+        self.seconds |= dict.fromkeys(units, took)
 
     def astray(self, probe: Probe, due: list[str]) -> list[str]:
         """Units that answer, and don't consume what they should: a rollout was killed between drain and restart."""

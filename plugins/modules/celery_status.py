@@ -104,7 +104,7 @@ from ansible.module_utils.systemd_state import parse_show, seconds
 LIVE = ".celeriac-live"
 PROPERTIES = "LoadState ActiveState SubState Result NRestarts MainPID MemoryCurrent ActiveEnterTimestamp".split()
 TICK = "Sending due task"
-STAMP = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d")
+STAMP = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+Z)?")
 TAIL = 256 * 1024  # bytes of a log, from its end
 CODE = (
     BROKER
@@ -217,7 +217,7 @@ def last_tick(module: AnsibleModule, unit: str, log: str) -> float | None:
     for line in reversed(lines):
         stamp = STAMP.search(line)
         if TICK in line and stamp:
-            return datetime.fromisoformat(stamp[0]).timestamp()  # Celery logs in the host's time
+            return datetime.fromisoformat(stamp[0]).timestamp()  # Celery logs in the host's time, ours as JSON in UTC
     command = ["journalctl", "--no-pager", "--output=json", "--lines=1", f"--grep={TICK}", f"--unit={unit}"]
     _, out, _ = module.run_command(command)
     entries = [line for line in out.splitlines() if line.startswith("{")]

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import testinfra
 from live import Inventory, Variables
+from load import Ledger, LedgerLoad
 from servers import Server
 from testinfra.host import Host
 
@@ -64,6 +66,35 @@ def in_app(app_run: Callable[..., str]) -> Callable[[str], Any]:
 def redis_cli(host: Host, variables: Variables) -> Callable[..., str]:
     """Run redis-cli on the host's first instance as the user ``admin``; what the server answers."""
     return Server(host, variables, variables["redis_instances"][0]).cli
+
+
+@pytest.fixture(scope="session")
+def workers(inventory: Inventory) -> dict[str, Host]:
+    """Inventory name -> worker host."""
+    return {
+        name: testinfra.get_host(f"ansible://{name}?ansible_inventory={inventory.path}")
+        for name in inventory.group("workers")
+    }
+
+
+@pytest.fixture
+def broker(host: Host, variables: Variables) -> Server:
+    """The first instance of the host under test."""
+    return Server(host, variables, variables["redis_instances"][0])
+
+
+@pytest.fixture
+def ledger(broker: Server, app: str) -> Ledger:
+    """An empty ledger of tests/apps/ledger."""
+    ledger = Ledger(broker, app)
+    ledger.clear()
+    return ledger
+
+
+@pytest.fixture
+def load(broker: Server, app: str) -> Callable[..., LedgerLoad]:
+    """Tasks for tests/apps/ledger, at a rate."""
+    return lambda **how: LedgerLoad(broker, app, patient=True, **how)
 
 
 @pytest.fixture(scope="session")

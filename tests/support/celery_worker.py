@@ -8,6 +8,7 @@ from unittest import mock
 from celery import Celery
 from celery.apps import multi
 from celery.bin.base import CLIContext
+from celery.bin.beat import beat
 from celery.bin.worker import worker
 
 APP = Celery(set_as_current=False)
@@ -39,3 +40,11 @@ def accepted(options: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     context = worker.make_context("worker", list(options), obj=CONTEXT)
     return dict(context.params), APP.loader.cmdline_config_parser(context.args, namespace="worker")
+
+
+def accepted_by_beat(options: list[str]) -> dict[str, Any]:
+    """What ``celery beat`` understands by its options.
+
+    :raises click.UsageError: if it doesn't accept them
+    """
+    return dict(beat.make_context("beat", list(options), obj=CONTEXT).params)

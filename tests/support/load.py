@@ -22,7 +22,8 @@ class Load:
     """Submits tasks over one connection until it is told to stop, or ``count`` of them.
 
     :param rate: tasks a second
-    :param patient: whether to submit a task again, under the same id, while the broker refuses it or is away
+    :param patient: whether to submit a task again, under the same id, while the broker refuses it or is away, and to go
+        on at the same rate then
     """
 
     def __init__(
@@ -44,25 +45,29 @@ class Load:
         return self._task
 
     def _run(self) -> None:
-        start = time.monotonic()
-        with self._celery.connection_for_write(**self._login) as connection:
-            producer = self._celery.amqp.Producer(connection)
-            number = 0
-            while not (self._count and number == self._count):
-                if self._stop.wait(max(0.0, start + number / self._rate - time.monotonic())):
+        while not self._stop.is_set() and not self._done:
+            try:
+                with self._celery.connection_for_write(**self._login) as connection:
+                    self._submit(self._celery.amqp.Producer(connection))
+            except ERRORS as error:
+                self.error = error
+                if not self._patient:
                     return
-                try:
-                    self._celery.send_task(
-                        task_id=f"{id(self):x}-{number}", producer=producer, retry=False, **self.task(number)
-                    )
-                except ERRORS as error:
-                    self.error = error
-                    if not self._patient:
-                        return
-                    connection.collapse()
-                    continue
-                self.submitted.append(f"{id(self):x}-{number}")
-                number += 1
+                self._stop.wait(0.1)  # a broker that is away refuses at once
+
+    @property
+    def _done(self) -> bool:
+        return bool(self._count) and len(self.submitted) == self._count
+
+    def _submit(self, producer: Any) -> None:
+        begun, before = time.monotonic(), len(self.submitted)
+        while not self._done:
+            number = len(self.submitted)
+            if self._stop.wait(max(0.0, begun + (number - before) / self._rate - time.monotonic())):
+                return
+            task_id = f"{id(self):x}-{number}"
+            self._celery.send_task(task_id=task_id, producer=producer, retry=False, **self.task(number))
+            self.submitted.append(task_id)
 
     @property
     def running(self) -> bool:
@@ -85,35 +90,60 @@ class LedgerLoad(Load):
     """Tasks of 10 to 200 ms of tests/apps/ledger, to its queues in turn."""
 
     QUEUES = ("quick", "steady")
+    hunger = 0  # megabytes that the next task of the first queue takes
 
     def task(self, number: int) -> dict[str, Any]:
         seconds = round(random.Random(number).uniform(0.01, 0.2), 3)
-        return {"name": "ledger.work", "args": (number, seconds), "queue": self.QUEUES[number % 2]}
+        megabytes = 0
+        if number % 2 == 0:
+            megabytes, self.hunger = self.hunger, 0
+        return {"name": "ledger.work", "args": (number, seconds, megabytes), "queue": self.QUEUES[number % 2]}
 
 
 @dataclass(frozen=True)
 class Line:
-    """A task that ran."""
+    """A task that ran.
+
+    :param pid: of the node's main process
+    :param time: seconds of the kernel's monotonic clock, which this machine and its containers share
+    """
 
     number: int
     host: str
+    pid: int
     release: str
     time: float
+
+    @property
+    def queue(self) -> str:
+        return LedgerLoad.QUEUES[self.number % 2]
 
 
 class Ledger:
     """What tests/apps/ledger wrote down, in Redis."""
 
     def __init__(self, broker: Server, app: str, book: str = "work") -> None:
-        self._client, self._key = broker.connect(), f"{app}:{book}"
+        self._client, self._app, self._key = broker.connect(), app, f"{app}:{book}"
 
     def clear(self) -> None:
         self._client.delete(self._key)
 
     def lines(self) -> list[Line]:
         """In the order in which they were written."""
-        words = [line.split() for line in self._client.lrange(self._key, 0, -1)]
-        return [Line(int(number), host, release, float(time)) for number, host, release, time in words]
+        words = [line.split() for line in dict.fromkeys(self._client.lrange(self._key, 0, -1))]
+        return [
+            Line(int(number), *self._node(node), release, float(seconds)) for number, node, release, seconds in words
+        ]
+
+    @staticmethod
+    def _node(text: str) -> tuple[str, int]:
+        host, _, pid = text.partition("/")
+        return host, int(pid)
+
+    def pending(self) -> int:
+        """Messages that wait, or aren't acknowledged."""
+        waiting = [self._client.llen(f"{self._app}:{queue}") for queue in LedgerLoad.QUEUES]
+        return int(sum(waiting) + self._client.hlen(f"{self._app}:unacked"))
 
     def numbers(self) -> set[int]:
         return {line.number for line in self.lines()}
@@ -144,8 +174,12 @@ class Report:
     gap: float
     releases: Counter[str]
 
-    def __str__(self) -> str:
+    def told(self) -> str:
+        """In words."""
         return (
             f"{self.submitted} submitted, {len(self.lost)} lost, {len(self.twice)} ran twice, longest gap "
-            f"{self.gap:.2f} s, by release {dict(self.releases)}"
+            f"{self.gap:.2f} s"
         )
+
+    def __str__(self) -> str:
+        return f"{self.told()}, by release {dict(self.releases)}"

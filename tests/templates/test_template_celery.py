@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 import units
-from celery_worker import accepted, node_of, started
+from celery_worker import accepted, accepted_by_beat, node_of, started
 from harness import ENVIRONMENTS, File, Inventory, defaults, files, load
 
 WORKERS = [
@@ -23,6 +24,8 @@ WORKERS = [
 ]
 EVERY_WORKER = pytest.mark.parametrize(("environment", "host"), WORKERS)
 SYSTEMD_ANALYZE = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
+
+LIBRARY = "/usr/local/lib/celeriac"
 
 Rendered = dict[str, File]
 
@@ -210,11 +213,104 @@ def test_beat_runs_where_the_inventory_says(environment: str, host: str) -> None
     assert beats is (host in inventory.groups["beat"])
 
 
+def beat(**variables: Any) -> tuple[units.Unit, list[str]]:
+    """Beat's unit and what it starts."""
+    parsed = unit(rendered("development", "dev1", **variables)[1], "chatlite-beat.service")
+    return parsed, units.command(units.last(parsed, "Service", "ExecStart"), "")
+
+
 def test_beat_keeps_its_schedule_and_needs_no_pid_file() -> None:
+    _, start = beat()
+    assert start[:4] == ["/opt/chatlite/current/.venv/bin/python", "-P", f"{LIBRARY}/celeriac_beat.py", "text"]
+    params = accepted_by_beat(start[start.index("beat") + 1 :])
+    assert params["schedule"] == "/var/lib/chatlite/beat-schedule"
+    assert params["scheduler"] == defaults("celery")["celery_beat_scheduler"]
+    assert params["logfile"] == "/var/log/chatlite/beat.log"
+    assert not params["pidfile"]
+    assert params["max_interval"] is None
+
+
+def test_beat_with_a_lock_looks_up_in_time_for_a_standby() -> None:
+    _, start = beat(celery_beat_scheduler="redbeat.RedBeatScheduler", celery_beat_takeover_timeout=20)
+    params = accepted_by_beat(start[start.index("beat") + 1 :])
+    assert params["scheduler"] == "redbeat.RedBeatScheduler"
+    assert params["max_interval"] == 3  # the lock lasts 15 s, and is looked at each 3 s
+
+
+def test_systemd_waits_for_beats_first_pass() -> None:
+    parsed, _ = beat()
+    assert units.last(parsed, "Service", "Type") == "notify"
+
+
+# -- logs
+
+
+def test_in_the_journal_a_node_runs_in_the_foreground_with_the_same_options() -> None:
+    _, in_files = rendered("development", "dev1")
+    _, found = rendered("development", "dev1", celery_log_to="journal")
+    template = unit(found, "chatlite-worker@.service")
+    assert units.last(template, "Service", "Type") == "exec"
+    assert units.last(template, "Service", "KillMode") == "mixed"  # or SIGTERM would fail the pool's tasks
+    assert units.last(template, "Service", "LogRateLimitIntervalSec") == "0"
+    for name, drop_in in drop_ins(found).items():
+        program, *words = units.command(units.last(drop_in, "Service", "ExecStart"), name)
+        assert [program, *words[:3]] == [
+            "/opt/chatlite/current/.venv/bin/celery",
+            "--quiet",
+            "--app=app.core.celery_config",
+            "worker",
+        ]
+        multi = units.command(units.last(drop_ins(in_files)[name], "Service", "ExecStart"), name)
+        _, before = started(node_of(multi[3:]))
+        (params, settings), (forked, forked_settings) = accepted(words[3:]), accepted(before)
+        differ = {key for key in params if params[key] != forked[key]}
+        assert differ <= {"hostname", "logfile", "detach", "executable", "pidfile", "statedb"}
+        assert settings == forked_settings
+        assert params["hostname"] == f"{name}@{socket.gethostname()}"
+        assert params["pidfile"].replace("%n", name) == f"/run/chatlite-{name}/{name}.pid"
+        assert params["statedb"].replace("%n", name) == f"/var/lib/chatlite/{name}.state"
+        assert params["logfile"] is None
+        for directive in ("ExecStop", "TimeoutStopSec", "KillSignal"):
+            assert units.last(drop_in, "Service", directive) == units.last(
+                drop_ins(in_files)[name], "Service", directive
+            )
+
+
+def test_in_the_journal_there_is_nothing_to_rotate() -> None:
+    _, found = rendered("development", "dev1", celery_log_to="journal")
+    assert not [path for path in found if "logrotate" in path]
+    assert "--logfile" not in "".join(file.content for path, file in found.items() if path.startswith("/etc/systemd"))
+
+
+@pytest.mark.parametrize("log_to", ["files", "journal"])
+@pytest.mark.parametrize(("own", "path"), [({}, LIBRARY), ({"PYTHONPATH": "/srv/modules"}, f"{LIBRARY}:/srv/modules")])
+def test_json_is_a_module_beside_the_application(log_to: str, own: dict[str, str], path: str) -> None:
+    """Which the unit's own shell puts before the application's PYTHONPATH, and celery worker imports."""
+    node = {"name": "a", "queues": ["q"], "extra_arguments": ["--include=shop.more"]}
+    variables = {"celery_log_format": "json", "celery_log_to": log_to, "celery_nodes": [node]}
+    _, found = rendered("development", "dev1", **variables)
+    start = units.command(units.last(drop_ins(found)["a"], "Service", "ExecStart"), "a")
+    assert [word for word in start if word.startswith("--include")] == ["--include=celeriac_json,shop.more"]
+    assert f"{LIBRARY}/celeriac_json.py" in found
+    shown = subprocess.run(
+        [*start[:4], "/usr/bin/env"],
+        env={**own, "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"PYTHONPATH={path}" in shown.stdout.split("\n")
+    _, start = beat(**variables)
+    assert start[3] == "json"
+
+
+def test_what_runs_beside_the_application_is_roots() -> None:
     _, found = rendered("development", "dev1")
-    start = units.command(units.last(unit(found, "chatlite-beat.service"), "Service", "ExecStart"), "")
-    assert start[3] == "beat"
-    assert {"--schedule=/var/lib/chatlite/beat-schedule", "--pidfile="} <= set(start)
+    ours = {path: file for path, file in found.items() if path.startswith(f"{LIBRARY}/")}
+    assert len(ours) == 2
+    for file in ours.values():
+        assert (file.owner, file.group, file.mode) == ("root", "root", "0644")
+        compile(file.content, "<file>", "exec")
 
 
 def test_nodes_stop_and_start_with_the_target() -> None:
@@ -247,7 +343,7 @@ def systemd(tmp_path: Path) -> dict[str, str]:
         if path.startswith("/etc/systemd/system/"):
             target = tmp_path / path.removeprefix("/etc/systemd/system/")
             target.parent.mkdir(exist_ok=True)
-            target.write_text(file.content.replace("/opt/chatlite/current/.venv/bin/celery", "/usr/bin/true"))
+            target.write_text(re.sub(r"/opt/chatlite/current/.venv/bin/\w+", "/usr/bin/true", file.content))
     return {**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:", "directory": str(tmp_path)}
 
 
@@ -332,9 +428,13 @@ def test_logs_of_nodes_children_and_beat_are_rotated_by_name(environment: str, h
     _, found = rendered(environment, host)
     ((glob, directives),) = logrotate(found["/etc/logrotate.d/chatlite"].content).items()
     assert glob == "/var/log/chatlite/*.log"
-    assert {
-        "su chatlite chatlite",
-        "create 0640 chatlite chatlite",
-        f"rotate {defaults('celery')['celery_log_rotations']}",
-    } <= set(directives)
-    assert not {"copytruncate", "nocreate"} & set(directives)
+    rotations = defaults("celery")["celery_log_rotations"]
+    assert {"su chatlite chatlite", "nocreate", "delaycompress", f"rotate {rotations}"} <= set(directives)
+    assert "copytruncate" not in directives
+    assert not [line for line in directives if line.startswith("maxsize")]
+
+
+def test_a_log_may_be_rotated_by_its_size_too() -> None:
+    _, found = rendered("development", "dev1", celery_log_max_size="100M")
+    (directives,) = logrotate(found["/etc/logrotate.d/chatlite"].content).values()
+    assert {"daily", "maxsize 100M"} <= set(directives)

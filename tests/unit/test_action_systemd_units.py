@@ -57,6 +57,7 @@ def test_what_is_as_it_should_be_needs_nothing() -> None:
         {"LoadState": "masked"},
         {"ActiveState": "inactive"},
         {"ActiveState": "failed"},
+        {"ActiveState": "activating", "SubState": "auto-restart"},
         {"UnitFileState": "disabled"},
         {"UnitFileState": ""},
         {"NeedDaemonReload": "yes"},

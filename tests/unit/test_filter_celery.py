@@ -205,6 +205,42 @@ def test_each_node_has_a_unit_and_a_log() -> None:
     ]
 
 
+def test_a_node_that_writes_to_the_journal_has_no_log_file() -> None:
+    nodes = celery.celery_host_nodes([NODE], "w1")
+    assert [node["log"] for node in celery.celery_node_units(nodes, "shop", "journal")] == [None]
+    assert [node["log"] for node in celery.celery_rollout_nodes(nodes, "shop", [], 60, "journal")] == [None]
+
+
+def test_what_every_node_imports_comes_before_its_own() -> None:
+    nodes = [{**NODE, "extra_arguments": ["--include=a,b", "--without-gossip"]}, {"name": "b", "queues": ["b"]}]
+    rendered = celery.celery_host_nodes(nodes, "w1", ["ours"])
+    assert rendered[0]["options"][1:] == ["--without-gossip", "--include=ours,a,b"]
+    assert rendered[1]["options"][1:] == ["--include=ours"]
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "seconds", "options"),
+    [
+        ("celery.beat:PersistentScheduler", 30, []),
+        ("django", 30, []),
+        ("django_celery_beat.schedulers:DatabaseScheduler", 30, []),
+        ("redbeat.RedBeatScheduler", 30, ["--max-interval=5"]),
+        ("redbeat:RedBeatScheduler", 6, ["--max-interval=1"]),
+        ("redbeat.RedBeatScheduler", 17, ["--max-interval=2"]),
+    ],
+)
+def test_beat_with_a_lock_is_given_the_time_a_standby_has(scheduler: str, seconds: int, options: list[str]) -> None:
+    assert celery.celery_beat_options(scheduler, seconds) == [f"--scheduler={scheduler}", *options]
+
+
+def test_choices_are_those_of_the_argument_specs() -> None:
+    assert {name: tuple(specs("celery")[name]["choices"]) for name in celery.CHOICES} == celery.CHOICES
+    assert {name: defaults("celery")[name] for name in celery.CHOICES} == {
+        name: choices[0] for name, choices in celery.CHOICES.items()
+    }
+    assert defaults("celery")["celery_beat_scheduler"] == celery.FILE_SCHEDULER
+
+
 def test_node_keys_are_those_of_the_argument_specs() -> None:
     assert set(specs("celery")["celery_nodes"]["options"]) == celery.NODE_KEYS
 
@@ -332,6 +368,18 @@ def test_a_wrong_node_is_one_sentence(node: Any, said: str) -> None:
         ),
         ({"celery_nodes": [{**NODE, "hosts": ["w3"]}]}, "runs on the host 'w3'"),
         ({"celery_sandbox": {"PrivateDevice": False}}, "'PrivateDevice': write PrivateDevices"),
+        ({"celery_log_to": "syslog"}, "celery_log_to is 'syslog': use one of files, journal"),
+        ({"celery_log_format": None}, "celery_log_format is None: use one of text, json"),
+        ({"celery_log_max_size": 100}, "celery_log_max_size is 100"),
+        ({"celery_log_max_size": "100MB"}, "celery_log_max_size is '100MB'"),
+        ({"celery_log_max_size": "1M\n}"}, "celery_log_max_size is"),
+        (
+            {"celery_beat_scheduler": "redbeat.RedBeat Scheduler"},
+            "celery_beat_scheduler is 'redbeat.RedBeat Scheduler'",
+        ),
+        ({"celery_beat_scheduler": None}, "celery_beat_scheduler is None"),
+        ({"celery_beat_takeover_timeout": 5}, "celery_beat_takeover_timeout is 5: give it whole seconds, at least 6"),
+        ({"celery_beat_takeover_timeout": "1min"}, "celery_beat_takeover_timeout is '1min'"),
         ({"celery_stop_timeout": "1h"}, "celery_stop_timeout is '1h'"),
         ({"celery_soft_shutdown_timeout": -1}, "celery_soft_shutdown_timeout is -1"),
         ({"celery_visibility_timeout": 0}, "celery_visibility_timeout is 0"),
@@ -363,6 +411,34 @@ def test_beat_runs_on_exactly_one_host(beats: list[str], said: str) -> None:
         variables["celery_beat_enabled"] = host in beats
     (problem,) = celery.celery_problems(fleet)
     assert problem.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("schedulers", "said"),
+    [
+        (["redbeat.RedBeatScheduler"] * 2, None),
+        (["redbeat:RedBeatScheduler", "redbeat.RedBeatScheduler"], "give all hosts of the group beat the same"),
+        (["redbeat.RedBeatScheduler", celery.FILE_SCHEDULER], "The group beat has the hosts w1, w2: leave one"),
+        (["django"] * 2, "The group beat has the hosts w1, w2: leave one"),
+    ],
+)
+def test_several_hosts_may_run_beat_with_the_same_lock(schedulers: list[str], said: str | None) -> None:
+    fleet = hosts()
+    for variables, scheduler in zip(fleet.values(), schedulers, strict=True):
+        variables.update(celery_beat_enabled=True, celery_beat_scheduler=scheduler)
+    problems = celery.celery_problems(fleet)
+    assert len(problems) == (said is not None)
+    assert said is None or said in problems[0]
+
+
+@pytest.mark.parametrize(("group", "said"), [(["w1"], []), (["w1", "broker1"], ["broker1"]), (["a", "b"], ["a, b"])])
+def test_a_host_of_the_group_beat_that_runs_no_nodes_is_refused(group: list[str], said: list[str]) -> None:
+    problems = celery.celery_problems(hosts(), group)
+    assert problems == [
+        f"The group beat has {names}, which isn't in the group workers: put it there too, where the application is, or "
+        "take it out of beat."
+        for names in said
+    ]
 
 
 def test_no_value_of_an_environment_is_ever_shown() -> None:

@@ -182,3 +182,9 @@ def test_only_a_retired_unit_that_failed_is_reset(systemctl: Systemctl, run: Any
     }
     run(retire=["shop-worker@*.service"])
     assert systemctl.did[-1] == ("reset-failed", "shop-worker@b.service")
+
+
+def test_a_unit_that_systemd_starts_again_and_again_does_not_run(systemctl: Systemctl, run: Any) -> None:
+    """Its start failed in a former run; as "activating" it would pass for running."""
+    systemctl.units = {"a.service": {**RUNNING, "ActiveState": "activating", "SubState": "auto-restart"}}
+    assert run(units=[{"name": "a.service"}])["started"] == ["a.service"]

@@ -107,6 +107,10 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
         {"hosts": {**FLEET, "beat": ["broker1"]}},
         "The group beat has no host of the group workers: put one in",
     ),
+    "beat on a host that runs no nodes, and on one that does": (
+        {"hosts": {**FLEET, "beat": ["broker1", "worker1"]}},
+        "The group beat has broker1, which isn't in the group workers: put it there too",
+    ),
     "beat on two hosts": (
         {"hosts": {**FLEET, "beat": ["worker1", "worker2"]}},
         "The group beat has the hosts worker1, worker2: leave one",

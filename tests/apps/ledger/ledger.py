@@ -1,7 +1,8 @@
 """The application of the tests that deploy and break things under load: it keeps a ledger of each task that ran.
 
-What ran stands in Redis, a line for each time: ``<number> <host> <release> <seconds since the epoch>``. A number that
-isn't there was lost, one that is there twice ran twice.
+What ran stands in Redis, a line for each time: ``<number> <host>/<PID of the node> <release> <seconds>``, the seconds
+being the kernel's, which test hosts share, whatever time they think it is. A number that isn't there was lost, one that
+is there twice ran twice.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ app.conf.update(
     task_acks_late=True,
     task_reject_on_worker_lost=True,
     task_retry_on_worker_lost=True,
+    task_annotations={"*": {"default_retry_delay": 1}},  # what a killed process ran runs again soon, not after 180 s
     task_ignore_result=True,
     worker_prefetch_multiplier=1,
     worker_soft_shutdown_timeout=5.0,
@@ -39,6 +41,9 @@ app.conf.update(
     broker_transport_options={
         "global_keyprefix": PREFIX,
         "visibility_timeout": int(os.environ["CELERY_VISIBILITY_TIMEOUT"]),
+        "unacked_restore_interval": 1,  # a look for what is over that time each second, not each 100
+        "unacked_restore_throttle": 1,
+        "unacked_mutex_expire": 5,  # not 300: one that looks may be killed, and nobody else looks meanwhile
         **CONNECTION,
     },
     result_backend_transport_options={"global_keyprefix": PREFIX},
@@ -53,8 +58,11 @@ def client() -> redis.Redis:
 
 
 def note(book: str, number: int) -> None:
-    """Write a line; again and again while Redis is away, since a task that ran has to be told."""
-    line = f"{number} {socket.gethostname()} {RELEASE} {time.time():.3f}"
+    """Write a line; again and again while Redis is away, since a task that ran has to be told.
+
+    If Redis took it and couldn't say so, it is there again, to the letter: that isn't a second run.
+    """
+    line = f"{number} {socket.gethostname()}/{os.getppid()} {RELEASE} {time.monotonic():.6f}"
     while True:
         try:
             client().rpush(f"{PREFIX}{book}", line)
@@ -64,9 +72,11 @@ def note(book: str, number: int) -> None:
 
 
 @app.task(name="ledger.work", max_retries=20)
-def work(number: int, seconds: float) -> None:
-    """Take a while, then tell."""
+def work(number: int, seconds: float, megabytes: int = 0) -> None:
+    """Take a while, and at the first try memory, then tell."""
+    taken = b"x" * (megabytes << 20) if not work.request.retries else b""
     time.sleep(seconds)
+    del taken
     note("work", number)
 
 

@@ -1,4 +1,4 @@
-"""Two worker hosts, their releases, and the ledger of what they ran."""
+"""The releases of two worker hosts."""
 
 from __future__ import annotations
 
@@ -9,40 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import testinfra
-from live import Inventory
-from load import Ledger, LedgerLoad
-from servers import Server
 from testinfra.host import Host
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture(scope="session")
-def workers(inventory: Inventory) -> dict[str, Host]:
-    """Inventory name -> worker host."""
-    return {
-        name: testinfra.get_host(f"ansible://{name}?ansible_inventory={inventory.path}")
-        for name in inventory.group("workers")
-    }
-
-
-@pytest.fixture
-def broker(host: Host, variables: Any) -> Server:
-    return Server(host, variables, variables["redis_instances"][0])
-
-
-@pytest.fixture
-def ledger(broker: Server, app: str) -> Ledger:
-    """An empty ledger."""
-    ledger = Ledger(broker, app)
-    ledger.clear()
-    return ledger
-
-
-@pytest.fixture
-def load(broker: Server, app: str) -> Callable[..., LedgerLoad]:
-    return lambda **how: LedgerLoad(broker, app, patient=True, **how)
 
 
 @pytest.fixture

@@ -1,0 +1,208 @@
+"""Faults under steady load: what is lost, what runs twice, and when every node works again.
+
+Nothing may be lost where a stop is graceful or a pool process dies. Where a main process, a host or Redis goes at once,
+a message is lost that Redis gave out and the node hadn't recorded yet. A node has one connection to fetch by, and
+fetches one message at a time, so it is one for each of them at most: docs/decisions/0017 has the reasons.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from servers import Server
+from trial import Node
+
+testinfra_hosts = ["ansible://redis"]
+pytestmark = [pytest.mark.destructive, pytest.mark.slow]
+
+KILLS = 10
+SOON = 30  # seconds in which all nodes work again after the fault of a node; on an idle machine it is less than 10
+AWAY = 60  # seconds that Redis is gone
+SKEW = 600  # seconds that a clock is off
+
+
+# -- nodes
+
+
+def test_a_killed_pool_process_loses_nothing(nodes: list[Node], under_load: Callable) -> None:
+    with under_load(f"SIGKILL of {KILLS} pool processes") as trial:
+        for number in range(KILLS):
+            node = nodes[number % len(nodes)]
+            trial.fault(lambda node=node: node.kill(node.children()[0]))
+    assert trial.report.lost == []
+    assert max(trial.seconds) < SOON
+
+
+def test_a_killed_node_loses_one_message_at_most(nodes: list[Node], under_load: Callable, replaced: Callable) -> None:
+    with under_load(f"SIGKILL of a main process, {KILLS} times") as trial:
+        for number in range(KILLS):
+            node = nodes[number % len(nodes)]
+            trial.fault(lambda node=node: replaced(node, lambda: node.kill(node.pid)))
+    assert len(trial.report.lost) <= KILLS
+    assert max(trial.seconds) < SOON
+
+
+def test_a_pool_process_out_of_memory_loses_nothing(
+    nodes: list[Node], under_load: Callable, wait_for: Callable
+) -> None:
+    """The task that takes too much is one of the load's own, and the largest process is the one that runs it."""
+    limited = [node for node in nodes if node.limit < sys.maxsize]
+    with under_load("a pool process out of memory") as trial:
+        mains, pools = [node.pid for node in nodes], {node: set(node.children()) for node in limited}
+        trial.load.hunger = 2 * limited[0].limit // 2**20
+        wait_for(lambda: any(pools[node] - set(node.children()) for node in limited), what="a killed pool process")
+        trial.back()
+    assert trial.report.lost == []
+    assert [node.pid for node in nodes] == mains
+
+
+def test_a_node_out_of_memory_loses_one_message_at_most(
+    nodes: list[Node], under_load: Callable, wait_for: Callable
+) -> None:
+    """The kernel is made to kill the main process. Then the task comes back, and costs a node a pool process."""
+    limited = [node for node in nodes if node.limit < sys.maxsize]
+    with under_load("a main process out of memory") as trial:
+        mains = {node: node.pid for node in limited}
+        for node in limited:
+            node.host.check_output(f"echo 1000 > /proc/{node.pid}/oom_score_adj")
+
+        def inject() -> None:
+            trial.load.hunger = 2 * limited[0].limit // 2**20
+            wait_for(lambda: any(node.pid != mains[node] for node in limited), what="a killed main process")
+            for node in limited:
+                node.host.run(f"echo 0 > /proc/{mains[node]}/oom_score_adj")
+
+        trial.fault(inject)
+    assert len(trial.report.lost) <= 1
+    assert max(trial.seconds) < SOON
+
+
+def test_a_graceful_stop_loses_nothing(nodes: list[Node], under_load: Callable) -> None:
+    with under_load("stop and start of each node in turn") as trial:
+        for node in nodes:
+            since = time.monotonic()
+            node.host.check_output("systemctl stop %s", node.unit)
+            assert node.show("Result") == "success"
+            node.host.check_output("systemctl start %s", node.unit)
+            trial.back(since)
+    assert trial.report.lost == []
+
+
+# -- hosts
+
+
+def test_a_restart_of_a_host_loses_nothing(container: Callable, under_load: Callable) -> None:
+    with under_load("restart of a worker host") as trial:
+        trial.fault(lambda: container("worker2", "restart", "-t", "60"))
+    assert trial.report.lost == []
+
+
+def test_a_host_that_is_cut_off_loses_one_message_a_node_at_most(
+    container: Callable, under_load: Callable, nodes: list[Node]
+) -> None:
+    def inject() -> None:
+        container("worker2", "kill")
+        container("worker2", "start")
+
+    with under_load("power cut of a worker host") as trial:
+        trial.fault(inject)
+    assert len(trial.report.lost) <= len([node for node in nodes if node.where == "worker2"])
+
+
+# -- Redis
+
+
+def test_a_restart_of_redis(broker: Server, under_load: Callable, nodes: list[Node]) -> None:
+    with under_load("restart of Redis") as trial:
+        broker.host.check_output("systemctl restart %s", broker.unit)
+        trial.back()
+    assert len(trial.report.lost) <= len(nodes)
+    assert max(trial.seconds) < SOON
+
+
+@pytest.mark.parametrize(
+    ("how", "away", "back"),
+    [
+        ("stopped", "systemctl stop {unit}", "systemctl start {unit}"),
+        ("frozen", "systemctl kill --signal=STOP {unit}", "systemctl kill --signal=CONT {unit}"),
+    ],
+)
+def test_redis_is_gone_for_a_minute(
+    how: str, away: str, back: str, broker: Server, under_load: Callable, nodes: list[Node]
+) -> None:
+    with under_load(f"Redis {how} for {AWAY} s") as trial:
+        broker.host.check_output(f"{away} && sleep {AWAY}".format(unit=broker.unit))  # that long is the fault
+        broker.host.check_output(back.format(unit=broker.unit))
+        trial.back()
+    assert len(trial.report.lost) <= len(nodes)
+
+
+# -- disk and clock
+
+
+@pytest.fixture
+def full_log(nodes: list[Node], app: str) -> Iterator[Callable[[], None]]:
+    """Fills the log directory of one host, which has a small disk of its own."""
+    here = [node for node in nodes if node.where == "worker1"]
+    host, log, units = here[0].host, f"/var/log/{app}", " ".join(node.unit for node in here)
+    mount = f"mount -t tmpfs -o size=1M,mode=750,uid={app},gid={app} tmpfs {log}"
+    host.check_output(f"systemctl stop {units} && {mount} && systemctl start {units}")
+
+    def fill() -> None:
+        host.run("dd if=/dev/zero of=%s/filler bs=4k", log)
+        assert host.check_output("df --output=avail %s | tail -n 1", log).strip() == "0"
+
+    yield fill
+    host.check_output(f"systemctl stop {units} && umount {log} && systemctl start {units}")
+
+
+def test_nodes_work_and_restart_with_a_full_log_directory(
+    full_log: Callable, nodes: list[Node], under_load: Callable
+) -> None:
+    node = next(node for node in nodes if node.where == "worker1")
+    with under_load("full log directory, then a restart of a node") as trial:
+        full_log()
+        trial.back()
+        trial.fault(lambda: node.host.check_output("systemctl restart %s", node.unit))
+    assert trial.report.lost == []
+    assert max(trial.seconds) < SOON
+
+
+@pytest.fixture
+def clock(nodes: list[Node], app: str) -> Iterator[Callable[[int], None]]:
+    """Puts the clock of one host's nodes off by seconds, with the visibility timeout that a fleet has.
+
+    Containers share the kernel's clock, so it is libfaketime that tells the processes another time.
+    """
+    drop_in = f"/run/systemd/system/{app}-worker@.service.d/zz-clock.conf"
+    hosts = {node.where: node.host for node in nodes}
+
+    def off(seconds: int) -> None:
+        for name, host in hosts.items():
+            lines = ["CELERY_VISIBILITY_TIMEOUT=3600"]
+            if name == "worker2":
+                host.check_output("apt-get install --yes --no-install-recommends libfaketime")
+                library = host.check_output("dpkg -L libfaketime | grep /libfaketime.so.1")
+                lines += [f"LD_PRELOAD={library}", f"FAKETIME={seconds:+}", "FAKETIME_DONT_FAKE_MONOTONIC=1"]
+            host.check_output(
+                "mkdir -p $(dirname %s) && printf '%%s\\n' '[Service]' EnvironmentFile=/run/clock.env > %s",
+                drop_in,
+                drop_in,
+            )
+            host.check_output("printf '%%s\\n' %s > /run/clock.env", "\n".join(lines))
+            host.check_output("systemctl daemon-reload && systemctl restart '%s-worker@*'", app)
+
+    yield off
+    for host in hosts.values():
+        host.check_output("rm -f %s && systemctl daemon-reload && systemctl restart '%s-worker@*'", drop_in, app)
+
+
+@pytest.mark.parametrize("seconds", [SKEW, -SKEW])
+def test_a_host_whose_clock_is_off_does_its_part(seconds: int, clock: Callable, under_load: Callable) -> None:
+    clock(seconds)
+    with under_load(f"clock of a worker host off by {seconds:+} s") as trial:
+        trial.back()
+    assert (trial.report.lost, trial.report.twice) == ([], [])
