@@ -110,6 +110,9 @@ def look(app, floor, pools, scheduler):
         "settings": {
             "task_acks_late": bool(conf.task_acks_late),
             "task_reject_on_worker_lost": bool(conf.task_reject_on_worker_lost),
+            "retry_delays": {
+                name: application.tasks[name].default_retry_delay for name in tasks if conf.task_retry_on_worker_lost
+            },
             "visibility_timeout": (conf.broker_transport_options or {}).get("visibility_timeout", 3600),
         },
     }
@@ -149,6 +152,13 @@ def warnings(found: dict[str, Any], before: list[str], visibility_timeout: int |
         said.append(
             "task_reject_on_worker_lost is off in the application: a task whose pool process dies is lost. Set it and "
             "task_retry_on_worker_lost, which bounds how often such a task runs again."
+        )
+    late = sorted(name for name, delay in settings["retry_delays"].items() if delay >= settings["visibility_timeout"])
+    if late:
+        said.append(
+            f"{', '.join(late)} waits default_retry_delay seconds after its process was lost, which is not below the "
+            f"visibility_timeout of {settings['visibility_timeout']} s: the broker hands it out again meanwhile, and it "
+            "runs more than once. Lower default_retry_delay."
         )
     if visibility_timeout is not None and settings["visibility_timeout"] != visibility_timeout:
         said.append(

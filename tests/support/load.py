@@ -148,6 +148,10 @@ class Ledger:
     def numbers(self) -> set[int]:
         return {line.number for line in self.lines()}
 
+    def fetched(self) -> list[float]:
+        """When each unacknowledged message was fetched, by the clock of the node that did it."""
+        return [when for _, when in self._client.zrange(f"{self._app}:unacked_index", 0, -1, withscores=True)]
+
     def report(self, submitted: int) -> Report:
         lines = self.lines()
         times = sorted(line.time for line in lines)

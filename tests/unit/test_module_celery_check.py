@@ -123,6 +123,14 @@ def test_settings_that_lose_tasks_are_warned_of(check: Check, setting: str, said
     assert said in warning
 
 
+def test_a_retry_that_outlasts_the_visibility_timeout_is_warned_of(check: Check) -> None:
+    """After its worker was lost; Celery's default_retry_delay is 180 s."""
+    short = SHOP.replace("7200", "60") + "app.conf.task_retry_on_worker_lost = True\n"
+    (warning,) = check(short)["advice"]
+    assert warning.startswith("shop.pay waits default_retry_delay seconds")
+    assert check(short.replace('"shop.pay"', '"shop.pay", default_retry_delay=5'), "two")["advice"] == []
+
+
 def test_what_was_found_good_is_not_imported_again(check: Check, tmp_path: Path) -> None:
     check(SHOP)
     assert (tmp_path / "one" / ".celeriac-checked").stat().st_mode & 0o777 == 0o600
