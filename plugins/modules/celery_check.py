@@ -157,8 +157,8 @@ def warnings(found: dict[str, Any], before: list[str], visibility_timeout: int |
     if late:
         said.append(
             f"{', '.join(late)} waits default_retry_delay seconds after its process was lost, which is not below the "
-            f"visibility_timeout of {settings['visibility_timeout']} s: the broker hands it out again meanwhile, and it "
-            "runs more than once. Lower default_retry_delay."
+            f"visibility_timeout of {settings['visibility_timeout']} s: the broker hands it out again meanwhile, and "
+            "it runs more than once. Lower default_retry_delay."
         )
     if visibility_timeout is not None and settings["visibility_timeout"] != visibility_timeout:
         said.append(
