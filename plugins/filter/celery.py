@@ -394,6 +394,9 @@ def _choice_problems(variables: Mapping[str, Any]) -> Iterator[str]:
         value = variables.get(name, choices[0])
         if value not in choices:
             yield f"{name} is {value!r}: use one of {', '.join(choices)}."
+    batch = variables.get("celery_rollout_batch", 1)
+    if not _is_count(batch):
+        yield f"celery_rollout_batch is {batch!r}: give it a whole number of at least 1."
     size = variables.get("celery_log_max_size", "")
     if not isinstance(size, str) or not LOG_SIZE.match(size):
         yield f"celery_log_max_size is {size!r}: give it a size in quotes, such as '100M', or '' for none."

@@ -54,6 +54,7 @@ options:
   undo: {description: Directory of the journal that the tasks before have kept., type: path}
   timeout: {description: Seconds that a node may take to come up., type: int, default: 60}
   restart: {description: Whether to restart every node., type: bool, default: false}
+  batch: {description: Nodes that are restarted at the same time., type: int, default: 1}
 attributes:
   check_mode: {support: full, details: Says which nodes would be started and restarted. Asks nothing.}
   diff_mode: {support: full}
@@ -226,7 +227,8 @@ class Rollout:
                     [],
                 )
             # nothing runs yet, so nothing can be interrupted: all at once
-            for units in [due] if self.new_host and due else [[unit] for unit in due]:
+            batch = len(due) if self.new_host else self.params["batch"]
+            for units in [due[first : first + batch] for first in range(0, len(due), batch or 1)]:
                 self.bring_up(probe, units)
             for unit in self.astray(probe, due):
                 self.found_astray.append(unit)
@@ -427,6 +429,7 @@ def main() -> None:
             "undo": {"type": "path"},
             "timeout": {"type": "int", "default": 60},
             "restart": {"type": "bool", "default": False},
+            "batch": {"type": "int", "default": 1},
         },
         supports_check_mode=True,
     )

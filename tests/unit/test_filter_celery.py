@@ -370,6 +370,7 @@ def test_a_wrong_node_is_one_sentence(node: Any, said: str) -> None:
         ({"celery_sandbox": {"PrivateDevice": False}}, "'PrivateDevice': write PrivateDevices"),
         ({"celery_log_to": "syslog"}, "celery_log_to is 'syslog': use one of files, journal"),
         ({"celery_log_format": None}, "celery_log_format is None: use one of text, json"),
+        ({"celery_rollout_batch": 0}, "celery_rollout_batch is 0: give it a whole number of at least 1"),
         ({"celery_log_max_size": 100}, "celery_log_max_size is 100"),
         ({"celery_log_max_size": "100MB"}, "celery_log_max_size is '100MB'"),
         ({"celery_log_max_size": "1M\n}"}, "celery_log_max_size is"),

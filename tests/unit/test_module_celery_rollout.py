@@ -169,6 +169,12 @@ def test_a_node_that_was_drained_and_not_restarted_is_restarted(
     assert changes(systemctl) == [("restart", A)]
 
 
+def test_nodes_of_a_batch_restart_at_once(rollout: Rollout, systemctl: Systemctl, nodes: Nodes) -> None:
+    rollout(changed=("a", "b"), batch=2)
+    assert changes(systemctl) == [("restart", A, B)]
+    assert nodes.drained == ["a", "b"]
+
+
 def test_only_what_changed_is_restarted(rollout: Rollout, systemctl: Systemctl) -> None:
     assert rollout(changed=("b",))["restarted"] == [B]
     assert changes(systemctl) == [("restart", B)]
