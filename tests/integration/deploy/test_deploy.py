@@ -228,7 +228,7 @@ def test_a_command_that_fails_stops_the_deployment(deploy: Callable, source: Cal
 # -- interrupted
 
 
-@pytest.mark.parametrize("at", ["Build the release", "Switch environment", "Bring the nodes", "Move or restart it"])
+@pytest.mark.parametrize("at", ["Build the release", "Switch environment", "Bring the nodes", "beat | Run it"])
 def test_an_interrupted_deployment_is_made_up_for(
     at: str,
     inventory: Inventory,
