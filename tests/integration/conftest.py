@@ -42,6 +42,24 @@ def app(variables: Variables) -> str:
 
 
 @pytest.fixture
+def hostname(host: Host) -> str:
+    """What the host calls itself, as Celery's node names do."""
+    return str(host.check_output("hostname"))
+
+
+@pytest.fixture
+def unit(app: str) -> Callable[[str], str]:
+    """The systemd unit of a node."""
+    return lambda node: f"{app}-worker@{node}.service"
+
+
+@pytest.fixture
+def show(host: Host) -> Callable[[str, str], str]:
+    """A property of a unit."""
+    return lambda unit, name: str(host.check_output("systemctl show --value --property=%s %s", name, unit))
+
+
+@pytest.fixture
 def app_run(host: Host, app: str) -> Callable[..., str]:
     """Run a command of the application's virtualenv in its environment; its standard output."""
 

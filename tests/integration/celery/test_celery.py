@@ -41,21 +41,6 @@ def converge(host: Host, playbook: Callable[..., Any]) -> Callable[..., Any]:
     )
 
 
-@pytest.fixture
-def hostname(host: Host) -> str:
-    return str(host.check_output("hostname"))
-
-
-@pytest.fixture
-def unit(app: str) -> Callable[[str], str]:
-    return lambda node: f"{app}-worker@{node}.service"
-
-
-@pytest.fixture
-def show(host: Host) -> Callable[[str, str], str]:
-    return lambda unit, name: str(host.check_output("systemctl show --value --property=%s %s", name, unit))
-
-
 def test_each_node_answers_and_consumes_its_queues(nodes: list[dict], answers: Callable) -> None:
     assert answers() == {node["name"]: sorted(node["queues"]) for node in nodes}
 

@@ -20,21 +20,6 @@ def broker(host: Host, inventory) -> Server:
 
 
 @pytest.fixture
-def hostname(host: Host) -> str:
-    return str(host.check_output("hostname"))
-
-
-@pytest.fixture
-def unit(app: str) -> Callable[[str], str]:
-    return lambda node: f"{app}-worker@{node}.service"
-
-
-@pytest.fixture
-def show(host: Host) -> Callable[[str, str], str]:
-    return lambda unit, name: str(host.check_output("systemctl show --value --property=%s %s", name, unit))
-
-
-@pytest.fixture
 def status(playbook: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
     """The document of status.yml."""
 
