@@ -52,6 +52,8 @@ POOLS = {
     "gevent": _NO_PROCESSES,
     "solo": _NO_PROCESSES | {"time_limit", "autoscale", "concurrency"},
 }
+# Pool -> what a node of it imports beside the application; the role's files
+POOL_MODULES = {"prefork": ("celeriac_prefork",)}
 # SIGQUIT makes a worker hand back what it runs. With solo it would fail the task instead.
 NO_HAND_BACK = ("solo",)
 # Seconds that a worker has to hand tasks back, and systemd to see that it did.
@@ -114,7 +116,7 @@ def celery_host_nodes(nodes: list[Node], host: str, include: Sequence[str] = ())
 
     :param nodes: ``celery_nodes`` as in the celery role's argument_specs
     :param host: the inventory hostname
-    :param include: modules that every node imports, besides those of its own ``--include``
+    :param include: modules that every node imports, besides those of its pool and of its own ``--include``
     :returns: for each node ``name``, ``queues``, ``options`` (list of ``--long=value``), ``settings`` (list of Celery's
         ``setting=value``), ``limits`` (mapping of systemd directives), ``hands_back`` (whether it does on SIGQUIT),
         ``loglevel`` and ``stop_timeout`` (seconds; both None where the role's default holds), and ``own_environment``
@@ -141,7 +143,7 @@ def celery_host_nodes(nodes: list[Node], host: str, include: Sequence[str] = ())
 
 
 def options(node: Node, include: Sequence[str] = ()) -> list[str]:
-    """The options of ``celery worker`` for one node, which imports the modules ``include`` too."""
+    """The options of ``celery worker`` for one node, with modules that it imports too, besides its pool's."""
     rendered = [f"--queues={','.join(node['queues'])}"]
     if "autoscale" in node:
         rendered.append(f"--autoscale={node['autoscale']['max']},{node['autoscale']['min']}")
@@ -151,6 +153,7 @@ def options(node: Node, include: Sequence[str] = ()) -> list[str]:
     if node.get("events"):
         rendered.append("--task-events")
     extra = [str(argument) for argument in node.get("extra_arguments", [])]
+    include = [*POOL_MODULES.get(node.get("pool", "prefork"), ()), *include]
     if include:  # of two such options, Celery would take the last
         own = [argument.removeprefix("--include=") for argument in extra if argument.startswith("--include=")]
         extra = [argument for argument in extra if not argument.startswith("--include=")]
@@ -365,15 +368,26 @@ def _is_count(value: Any, least: int = 1) -> bool:
 
 
 def celery_problems(hosts: Mapping[str, Mapping[str, Any]], beats: Iterable[str] = ()) -> list[str]:
-    """What is wrong with the application's name, the nodes, queues and beat of an inventory.
+    """What is wrong with the application's name, the nodes, queues and beat of an inventory, for each application.
 
-    :param hosts: worker host -> its ``celery_app``, ``celery_nodes``, ``celery_routed_queues``,
+    :param hosts: worker host -> its ``app_name`` (which of several applications it runs), ``celery_app``, ``celery_nodes``, ``celery_routed_queues``,
         ``celery_beat_enabled``, ``celery_beat_scheduler``, ``celery_sandbox``, timeouts and what concerns its logs
     :param beats: the hosts of the group beat, whether or not they run nodes
     :returns: a sentence for each problem, naming variable, value and remedy; empty if there is none
     """
     if not hosts:
         return ["The group workers has no host: put one in, the nodes need one to run on."]
+    names = dict.fromkeys(variables.get("app_name") for variables in hosts.values())
+    problems: list[str] = []
+    for name in names:
+        own = {host: variables for host, variables in hosts.items() if variables.get("app_name") == name}
+        others = set(hosts) - set(own)
+        found = _problems(own, [host for host in beats if host not in others])
+        problems += [f"{name}: {problem}" for problem in found] if len(names) > 1 else found
+    return problems
+
+
+def _problems(hosts: Mapping[str, Mapping[str, Any]], beats: Iterable[str]) -> list[str]:
     problems: list[str] = []
     for variables in hosts.values():
         app = variables.get("celery_app")

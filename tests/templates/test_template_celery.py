@@ -41,6 +41,13 @@ def drop_ins(found: Rendered) -> dict[str, units.Unit]:
     return {match[1]: units.parse(file.content) for path, file in found.items() if (match := pattern.fullmatch(path))}
 
 
+def start(drop_in: units.Unit, name: str) -> list[str]:
+    """The command by which a node is started, without the shell that puts LIBRARY on its PYTHONPATH."""
+    shell, *command = units.command(units.last(drop_in, "Service", "ExecStart"), name)
+    assert (shell, command[0], command[2]) == ("/bin/sh", "-c", "node")
+    return command[3:]
+
+
 def unit(found: Rendered, name: str) -> units.Unit:
     return units.parse(found[f"/etc/systemd/system/{name}"].content)
 
@@ -61,7 +68,7 @@ def test_celery_multi_starts_one_node_with_the_inventorys_options(environment: s
     inventory, found = rendered(environment, host)
     nodes = {node["name"]: node for node in inventory.evaluate(host, f"celery_nodes | celery_host_nodes('{host}')")}
     for name, drop_in in drop_ins(found).items():
-        program, *arguments = units.command(units.last(drop_in, "Service", "ExecStart"), name)
+        program, *arguments = start(drop_in, name)
         assert [program, *arguments[:2]] == ["/opt/chatlite/current/.venv/bin/celery", "multi", "start"]
         node = node_of(arguments[2:])
         assert node.name == f"{name}@host"
@@ -81,7 +88,7 @@ def test_unit_and_celery_mean_the_same_pid_file(environment: str, host: str) -> 
     _, found = rendered(environment, host)
     template = unit(found, "chatlite-worker@.service")
     for name, drop_in in drop_ins(found).items():
-        node = node_of(units.command(units.last(drop_in, "Service", "ExecStart"), name)[3:])
+        node = node_of(start(drop_in, name)[3:])
         (pidfile,) = units.command(units.last(template, "Service", "PIDFile"), name)
         assert node.pidfile == pidfile == f"/run/chatlite-{name}/{name}.pid"
         (runtime,) = units.command(units.last(template, "Service", "RuntimeDirectory"), name)
@@ -166,7 +173,7 @@ def test_environments_of_nodes_are_files_of_their_own() -> None:
     a, b = drop_ins(found)["a"], drop_ins(found)["b"]
     assert units.last(a, "Service", "EnvironmentFile") == "/etc/chatlite/worker@%i.env"
     assert "EnvironmentFile" not in dict(b["Service"])
-    _, settings = accepted(started(node_of(units.command(units.last(a, "Service", "ExecStart"), "a")[3:]))[1])
+    _, settings = accepted(started(node_of(start(a, "a")[3:]))[1])
     assert settings["worker_send_task_events"] is False
 
 
@@ -187,15 +194,14 @@ def test_limits_stand_in_the_drop_in(node: dict[str, Any], directive: str, value
 @pytest.mark.parametrize(("node", "level"), [({}, "info"), ({"loglevel": "debug"}, "debug")])
 def test_the_log_level_is_the_nodes_or_the_roles(node: dict[str, Any], level: str) -> None:
     _, found = rendered("development", "dev1", celery_nodes=[{"name": "a_1", "queues": ["q"], **node}])
-    start = units.command(units.last(drop_ins(found)["a_1"], "Service", "ExecStart"), "a_1")
-    assert f"--loglevel={level}" in start
+    assert f"--loglevel={level}" in start(drop_ins(found)["a_1"], "a_1")
 
 
 def test_a_node_with_underscores_is_one_node() -> None:
     _, found = rendered("development", "dev1", celery_nodes=[{"name": "a_b_2", "queues": ["q:1", "x.y-z"]}])
-    start = units.command(units.last(drop_ins(found)["a_b_2"], "Service", "ExecStart"), "a_b_2")
-    assert node_of(start[3:]).name == "a_b_2@host"
-    assert "--queues=q:1,x.y-z" in start
+    command = start(drop_ins(found)["a_b_2"], "a_b_2")
+    assert node_of(command[3:]).name == "a_b_2@host"
+    assert "--queues=q:1,x.y-z" in command
 
 
 def test_a_queue_with_a_percent_sign_is_refused() -> None:
@@ -253,14 +259,14 @@ def test_in_the_journal_a_node_runs_in_the_foreground_with_the_same_options() ->
     assert units.last(template, "Service", "KillMode") == "mixed"  # or SIGTERM would fail the pool's tasks
     assert units.last(template, "Service", "LogRateLimitIntervalSec") == "0"
     for name, drop_in in drop_ins(found).items():
-        program, *words = units.command(units.last(drop_in, "Service", "ExecStart"), name)
+        program, *words = start(drop_in, name)
         assert [program, *words[:3]] == [
             "/opt/chatlite/current/.venv/bin/celery",
             "--quiet",
             "--app=app.core.celery_config",
             "worker",
         ]
-        multi = units.command(units.last(drop_ins(in_files)[name], "Service", "ExecStart"), name)
+        multi = start(drop_ins(in_files)[name], name)
         _, before = started(node_of(multi[3:]))
         (params, settings), (forked, forked_settings) = accepted(words[3:]), accepted(before)
         differ = {key for key in params if params[key] != forked[key]}
@@ -289,11 +295,12 @@ def test_json_is_a_module_beside_the_application(log_to: str, own: dict[str, str
     node = {"name": "a", "queues": ["q"], "extra_arguments": ["--include=shop.more"]}
     variables = {"celery_log_format": "json", "celery_log_to": log_to, "celery_nodes": [node]}
     _, found = rendered("development", "dev1", **variables)
-    start = units.command(units.last(drop_ins(found)["a"], "Service", "ExecStart"), "a")
-    assert [word for word in start if word.startswith("--include")] == ["--include=celeriac_json,shop.more"]
+    command = units.command(units.last(drop_ins(found)["a"], "Service", "ExecStart"), "a")
+    (include,) = [word for word in command if word.startswith("--include")]
+    assert include == "--include=celeriac_prefork,celeriac_json,shop.more"
     assert f"{LIBRARY}/celeriac_json.py" in found
     shown = subprocess.run(
-        [*start[:4], "/usr/bin/env"],
+        [*command[:4], "/usr/bin/env"],
         env={**own, "PATH": os.environ["PATH"]},
         capture_output=True,
         text=True,
@@ -307,7 +314,7 @@ def test_json_is_a_module_beside_the_application(log_to: str, own: dict[str, str
 def test_what_runs_beside_the_application_is_roots() -> None:
     _, found = rendered("development", "dev1")
     ours = {path: file for path, file in found.items() if path.startswith(f"{LIBRARY}/")}
-    assert len(ours) == 2
+    assert len(ours) == 3
     for file in ours.values():
         assert (file.owner, file.group, file.mode) == ("root", "root", "0644")
         compile(file.content, "<file>", "exec")

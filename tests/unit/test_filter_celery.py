@@ -214,8 +214,14 @@ def test_a_node_that_writes_to_the_journal_has_no_log_file() -> None:
 def test_what_every_node_imports_comes_before_its_own() -> None:
     nodes = [{**NODE, "extra_arguments": ["--include=a,b", "--without-gossip"]}, {"name": "b", "queues": ["b"]}]
     rendered = celery.celery_host_nodes(nodes, "w1", ["ours"])
-    assert rendered[0]["options"][1:] == ["--without-gossip", "--include=ours,a,b"]
-    assert rendered[1]["options"][1:] == ["--include=ours"]
+    assert rendered[0]["options"][1:] == ["--without-gossip", "--include=celeriac_prefork,ours,a,b"]
+    assert rendered[1]["options"][1:] == ["--include=celeriac_prefork,ours"]
+
+
+def test_only_a_pool_of_processes_imports_what_it_needs() -> None:
+    solo = {"name": "a", "queues": ["a"], "pool": "solo"}
+    (rendered,) = celery.celery_host_nodes([solo], "w1")
+    assert not [option for option in rendered["options"] if "include" in option]
 
 
 @pytest.mark.parametrize(
@@ -440,6 +446,16 @@ def test_a_host_of_the_group_beat_that_runs_no_nodes_is_refused(group: list[str]
         "take it out of beat."
         for names in said
     ]
+
+
+def test_each_application_is_looked_at_by_itself() -> None:
+    """Each with a beat; names and queues of one are no matter of the other's; what is wrong says with which."""
+    fleet = {host: {**variables, "app_name": "shop"} for host, variables in hosts().items()}
+    fleet |= {f"{host}-blog": {**variables, "app_name": "blog"} for host, variables in hosts().items()}
+    assert celery.celery_problems(fleet, ["w1", "w1-blog"]) == []
+    fleet["w2-blog"]["celery_beat_enabled"] = True
+    (problem,) = celery.celery_problems(fleet, ["w1", "w1-blog", "w2-blog"])
+    assert problem.startswith("blog: The group beat has the hosts w1-blog, w2-blog: leave one of them")
 
 
 def test_no_value_of_an_environment_is_ever_shown() -> None:

@@ -20,6 +20,7 @@ testinfra_hosts = ["ansible://redis"]
 pytestmark = [pytest.mark.destructive, pytest.mark.slow]
 
 KILLS = 10
+STOPS = 3  # of each node
 SOON = 45  # seconds until all nodes work again after a node's fault, while other scenarios run beside this one
 AWAY = 60  # seconds that Redis is gone
 SKEW = 600  # seconds that a clock is off
@@ -81,15 +82,17 @@ def test_a_node_out_of_memory_loses_one_message_at_most(
     assert max(trial.seconds) < SOON
 
 
-def test_a_graceful_stop_loses_nothing(nodes: list[Node], under_load: Callable) -> None:
-    with under_load("stop and start of each node in turn") as trial:
-        for node in nodes:
+def test_a_graceful_stop_loses_nothing_and_runs_nothing_twice(nodes: list[Node], under_load: Callable) -> None:
+    results = []
+    with under_load(f"stop and start of each node in turn, {STOPS} times") as trial:
+        for node in nodes * STOPS:
             since = time.monotonic()
             node.host.check_output("systemctl stop %s", node.unit)
-            assert node.show("Result") == "success"
+            results.append(node.show("Result"))
             node.host.check_output("systemctl start %s", node.unit)
             trial.back(since)
-    assert trial.report.lost == []
+    assert set(results) == {"success"}
+    assert (trial.report.lost, trial.report.twice) == ([], [])
 
 
 # -- hosts
