@@ -79,27 +79,34 @@ def test_a_purge_that_was_killed_goes_on(
     host: Host,
     drained: None,
     inventory,
+    broker: Server,
     app: str,
     send: Callable,
     messages: Callable,
     purge: Callable,
     restore: Callable,
+    wait_for: Callable,
 ) -> None:
-    """SIGKILL of the module in the middle: nothing is lost and nothing twice."""
+    """SIGKILL of the module in the middle, where Redis lets nobody write: nothing is lost and nothing twice."""
     send(QUEUE, 12000)
     before = messages(QUEUE)
+    whole = sum(map(len, before))
     command = ["ansible-playbook", "-i", inventory.path, "playbooks/purge-queue.yml"]
     command += ["-e", f"purge_queue={QUEUE}", "-e", "purge_confirm=yes"]
+    in_app = "answers = os[.]fdopen"  # the process in the application; its parent is the module, from standard input
+    client = broker.connect()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
-        # looked for on the host itself: the whole purge takes less than a second there. The module came through
-        # standard input: it is the parent of the process in the application.
-        kill = "kill -9 $(ps -o ppid= -p $(pgrep -f 'answers = os[.]fdopen'))"
-        written = f'[ "$(cat /var/backups/{app}/*.part 2>/dev/null | wc -l)" -gt 1000 ]'
-        host.check_output("timeout 60 bash -c %s", f"until {written}; do :; done; {kill}")
-        output, _ = running.communicate()
+        while client.llen(f"{app}:{QUEUE}") == len(before[0]):
+            assert running.poll() is None, running.communicate()
+        client.client_pause(60_000, all=False)
+        try:
+            host.check_output(f"kill -9 $(ps -o ppid= -p $(pgrep -f '{in_app}'))")
+            output, _ = running.communicate()
+        finally:
+            client.client_unpause()
     assert running.returncode != 0, output
-    left = sum(map(len, messages(QUEUE)))
-    assert 0 < left < len([message for each in before for message in each])
+    wait_for(lambda: host.run("pgrep -f %s", in_app).rc == 1, what="the end of what the module left running")
+    assert 0 < sum(map(len, messages(QUEUE))) < whole
     restore(purge())
     assert messages(QUEUE) == before
     purge()
