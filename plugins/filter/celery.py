@@ -370,7 +370,7 @@ def _is_count(value: Any, least: int = 1) -> bool:
 def celery_problems(hosts: Mapping[str, Mapping[str, Any]], beats: Iterable[str] = ()) -> list[str]:
     """What is wrong with the application's name, the nodes, queues and beat of an inventory, for each application.
 
-    :param hosts: worker host -> its ``app_name`` (which of several applications it runs), ``celery_app``, ``celery_nodes``, ``celery_routed_queues``,
+    :param hosts: worker host -> its ``app_name``, ``celery_app``, ``celery_nodes``, ``celery_routed_queues``,
         ``celery_beat_enabled``, ``celery_beat_scheduler``, ``celery_sandbox``, timeouts and what concerns its logs
     :param beats: the hosts of the group beat, whether or not they run nodes
     :returns: a sentence for each problem, naming variable, value and remedy; empty if there is none

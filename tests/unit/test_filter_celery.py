@@ -123,7 +123,9 @@ def test_what_the_filter_accepts_celery_accepts(node: dict[str, Any]) -> None:
     for argument in node.get("extra_arguments", []):
         name, sign, value = argument.removeprefix("--").partition("=")
         parsed = params[name.replace("-", "_")]
-        assert parsed is True if not sign else (",".join(parsed) if name == "include" else str(parsed)) == value
+        if name == "include":  # behind what the pool needs
+            parsed = ",".join(each for each in parsed if not each.startswith("celeriac_"))
+        assert parsed is True if not sign else str(parsed) == value
 
 
 def test_celery_takes_a_prefetch_multiplier_of_0_for_none() -> None:
