@@ -34,18 +34,29 @@ def state(name: str) -> Path:
     return Path(home) / "celeriac" / name
 
 
-def hosts(groups: dict[str, Any]) -> Iterator[str]:
-    """The host names in a YAML inventory."""
+def hosts(groups: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The host names in a YAML inventory, each with the variables beside it, as often as it stands there."""
     for group in groups.values():
-        yield from (group or {}).get("hosts") or {}
+        for name, variables in ((group or {}).get("hosts") or {}).items():
+            yield name, variables or {}
         yield from hosts((group or {}).get("children") or {})
+
+
+def machines(groups: dict[str, Any]) -> dict[str, str]:
+    """Host name -> the host that it is: another one, where ``ansible_host`` names it."""
+    found = list(hosts(groups))
+    names = {name for name, _ in found}
+    other = {name: variables["ansible_host"] for name, variables in found if variables.get("ansible_host") in names}
+    return {name: other.get(name, name) for name in sorted(names)}
 
 
 def connection(host: str, name: str, *, over_ssh: bool) -> dict[str, Any]:
     """The connection variables of one host."""
     if over_ssh:
-        return {"ansible_host": host, "ansible_ssh_common_args": f"-F {state(name)}/ssh_config"}
+        options = f"-F {state(name)}/ssh_config"
+        return {"test_host_name": host, "ansible_host": host, "ansible_ssh_common_args": options}
     return {
+        "test_host_name": host,
         "ansible_host": f"{name}-{host}",
         "ansible_connection": "community.docker.docker",
         "ansible_user": "root",
@@ -56,15 +67,15 @@ def connection(host: str, name: str, *, over_ssh: bool) -> dict[str, Any]:
 def inventory(directory: Path, *, over_ssh: bool = False) -> dict[str, Any]:
     """What Ansible expects of an inventory script called with --list."""
     name = prefix(directory)
-    names = sorted(set(hosts(yaml.safe_load((directory / "hosts.yml").read_text()))))
+    found = machines(yaml.safe_load((directory / "hosts.yml").read_text()))
     own = {
         "test_host_prefix": name,
         "test_host_state": str(state(name)),
         "redis_tls_ca_directory": str(state(name) / "tls"),  # never the environment's own authority
     }
     return {
-        "all": {"hosts": names, "vars": own},
-        "_meta": {"hostvars": {host: connection(host, name, over_ssh=over_ssh) for host in names}},
+        "all": {"hosts": list(found), "vars": own},
+        "_meta": {"hostvars": {host: connection(machine, name, over_ssh=over_ssh) for host, machine in found.items()}},
     }
 
 

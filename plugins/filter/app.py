@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -118,13 +118,62 @@ def app_problems(hosts: Mapping[str, Mapping[str, Any]], root: str) -> list[str]
         problems += sources.problems(source, variables.get("app_version", ""), Path(root))
         access = [variables.get(f"app_git_{name}", "") for name in ("ssh_key", "known_hosts", "token")]
         problems += [*sources.access_problems(source, *access), *build_problems(variables)]
+        passwords = variables.get("broker_passwords")
+        if isinstance(passwords, Mapping) and variables.get("app_name") not in passwords:
+            problems.append(
+                f"broker_passwords has no {variables.get('app_name')}: give the application a password there."
+            )
         if "app_environment" in variables:  # the role's default, or not there where a secret is missing
             problems += environment_problems(variables["app_environment"])
-    return list(dict.fromkeys(problems))
+    return list(dict.fromkeys([*problems, *_twice(hosts)]))
+
+
+def _twice(hosts: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """An application that a machine would have twice, under two names of the inventory."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for host, variables in hosts.items():
+        machine = str(variables.get("ansible_host", host)), str(variables.get("app_name"))
+        found.setdefault(machine, []).append(host)
+    for (machine, name), names in found.items():
+        if len(names) > 1:
+            yield f"app_name is {name} on {' and '.join(names)}, which are both {machine}: give one of them another."
+
+
+def app_hosts(hostvars: Mapping[str, Any], hosts: Iterable[str], name: str) -> list[str]:
+    """Those of ``hosts`` that run the application ``name``, in their order."""
+    return [host for host in hosts if hostvars[host]["app_name"] == name]
+
+
+def app_redis_users(passwords: Mapping[str, str]) -> list[dict[str, str]]:
+    """The users of ``redis_users`` that applications need, each with keys of its own.
+
+    :param passwords: application -> password
+    """
+    return [
+        {"name": name, "profile": "celery", "key_prefix": f"{name}:", "password": password}
+        for name, password in passwords.items()
+    ]
+
+
+def app_choice_problems(hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Whether it is said which application a playbook is for.
+
+    :param hosts: host of the play -> its variables, ``app_name`` among them
+    """
+    names = sorted({str(variables.get("app_name")) for variables in hosts.values()})
+    if len(names) < 2:
+        return []
+    return [f"The hosts run {' and '.join(names)}: choose one with --limit, by its group or its hosts."]
 
 
 class FilterModule:
     """Filters of the app role."""
 
     def filters(self) -> dict[str, Any]:
-        return {"app_problems": app_problems, "environment_file": environment_file}
+        return {
+            "app_choice_problems": app_choice_problems,
+            "app_hosts": app_hosts,
+            "app_problems": app_problems,
+            "app_redis_users": app_redis_users,
+            "environment_file": environment_file,
+        }

@@ -82,14 +82,17 @@ def secret_problems(hosts: Hosts, secrets: list[str], remedy: str) -> list[str]:
     return [f"{name} has no value: {remedy.strip()}." for name in missing]
 
 
-def value_problems(hosts: Hosts, secrets: list[str]) -> list[str]:
+def value_problems(hosts: Hosts, secrets: list[str], workers: list[str]) -> list[str]:
     """Which variables have a value that can't be computed.
 
     :param secrets: what can't be computed for want of one of these variables is left to ``secret_problems``
+    :param workers: the hosts whose application's variables matter
     """
     reasons: dict[str, dict[str, None]] = {}
-    for variables in hosts.values():
+    for host, variables in hosts.items():
         for name, reason in variables["unreadable"].items():
+            if host not in workers and name.startswith(("app_", "celery_")):
+                continue
             if not any(f"'{secret}'" in reason for secret in secrets):
                 reasons.setdefault(reason, {})[name] = None
     return [

@@ -146,7 +146,8 @@ class Inventory:
 
     def evaluate(self, host: str, expression: str, **more: Any) -> Any:
         """The value of a Jinja expression on a host."""
-        templar = Templar(loader=self.loader, variables={**self.variables(host), **more})
+        variables = {**self.variables(host), "hostvars": self.hostvars, **more}
+        templar = Templar(loader=self.loader, variables=variables)
         return templar.evaluate_expression(trust_as_template(expression))
 
 
@@ -187,6 +188,7 @@ def _files(inventory: Inventory, role: str, host: str, more: Mapping[str, Any]) 
         "role_path": str(directory),
         **SECRETS,
         **inventory.variables(host),
+        "hostvars": inventory.hostvars,
         **trusted("vars/main.yml"),
         **more,
     }

@@ -186,6 +186,39 @@ def test_environment_that_could_not_be_read_is_left_to_others() -> None:
     assert app.app_problems({"w1": variables}, str(ROOT)) == []
 
 
+def test_a_machine_has_an_application_once() -> None:
+    hosts = {
+        "w1": RIGHT,
+        "w1-shop": {**RIGHT, "app_name": "shop", "ansible_host": "w1"},
+        "w1-again": {**RIGHT, "ansible_host": "w1"},
+    }
+    (problem,) = app.app_problems(hosts, str(ROOT))
+    assert problem.startswith(f"app_name is {RIGHT['app_name']} on w1 and w1-again, which are both w1: ")
+
+
+def test_an_application_without_a_password_is_named() -> None:
+    (problem,) = app.app_problems({"w1": {**RIGHT, "broker_passwords": {"shop": "hush"}}}, str(ROOT))
+    assert problem.startswith(f"broker_passwords has no {RIGHT['app_name']}: ")
+    assert "hush" not in problem
+
+
+def test_each_application_is_a_user_with_its_own_keys() -> None:
+    shop, blog = app.app_redis_users({"shop": "x", "blog": "y"})
+    assert shop == {"name": "shop", "profile": "celery", "key_prefix": "shop:", "password": "x"}
+    assert (blog["name"], blog["key_prefix"], blog["password"]) == ("blog", "blog:", "y")
+
+
+def test_the_hosts_of_an_application_keep_their_order() -> None:
+    hostvars = {"b": {"app_name": "shop"}, "c": {"app_name": "blog"}, "a": {"app_name": "shop"}}
+    assert app.app_hosts(hostvars, ["b", "c", "a"], "shop") == ["b", "a"]
+
+
+@pytest.mark.parametrize(("names", "count"), [(["shop", "shop"], 0), (["shop", "blog"], 1), ([], 0)])
+def test_one_of_several_applications_is_to_be_chosen(names: list[str], count: int) -> None:
+    said = app.app_choice_problems({str(number): {"app_name": name} for number, name in enumerate(names)})
+    assert said == ["The hosts run blog and shop: choose one with --limit, by its group or its hosts."] * count
+
+
 def test_sources_are_those_of_the_argument_specs() -> None:
     options = specs("app")["app_source"]["options"]
     assert options["type"]["choices"] == list(app.sources.KEYS)

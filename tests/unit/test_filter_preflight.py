@@ -75,13 +75,20 @@ def test_secrets_that_are_there_have_no_problem() -> None:
 
 def test_one_reason_is_one_sentence_for_all_that_it_spoils() -> None:
     hosts = {h: {"unreadable": {"a": "'x' is undefined", "b": "'x' is undefined"}} for h in ("h1", "h2")}
-    (problem,) = preflight.value_problems(hosts, [])
+    (problem,) = preflight.value_problems(hosts, [], [])
     assert problem.startswith("a, b can't be computed: 'x' is undefined: ")
 
 
 def test_what_only_wants_a_secret_is_left_to_secret_problems() -> None:
     hosts = {"h": {"unreadable": {"a": "'vault_x' is undefined"}}}
-    assert preflight.value_problems(hosts, ["vault_x"]) == []
+    assert preflight.value_problems(hosts, ["vault_x"], []) == []
+
+
+@pytest.mark.parametrize(("name", "count"), [("app_environment", 0), ("celery_nodes", 0), ("redis_bind", 1)])
+def test_what_an_application_needs_may_be_missing_where_none_runs(name: str, count: int) -> None:
+    hosts = {"broker": {"unreadable": {name: "'x' is undefined"}}}
+    assert len(preflight.value_problems(hosts, [], ["worker"])) == count
+    assert len(preflight.value_problems(hosts, [], ["broker"])) == 1
 
 
 # -- names

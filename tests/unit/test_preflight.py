@@ -20,13 +20,15 @@ REST = {"name": "rest", "queues": ["process_queue", "schedule_queue", "monitor_q
 BROKER = {"name": "broker", "port": 6379, "profile": "broker", "maxmemory": "2gb"}
 
 
-def problems(inventory: Inventory) -> list[str]:
-    """What the playbook's task would say."""
+def problems(inventory: Inventory, limit: list[str] | None = None, **more: Any) -> list[str]:
+    """What the playbook's task would say, run on all hosts or those of ``--limit``."""
     expressions = {name: trust_as_template(value) for name, value in TASK["vars"].items()}
     variables = {
         **inventory.variables("broker1" if "broker1" in inventory.groups["all"] else inventory.groups["all"][0]),
         **expressions,
         "hostvars": inventory.hostvars,
+        "ansible_play_hosts": limit or inventory.groups["all"],
+        **more,
         "playbook_dir": str(PLAYBOOK.parent),
     }
     return list(Templar(loader=inventory.loader, variables=variables).template(expressions["__preflight_problems"]))
@@ -191,3 +193,20 @@ def test_no_password_is_in_a_sentence(variant: Callable[..., Inventory]) -> None
     )
     assert found
     assert "hunter2" not in " ".join(found)
+
+
+def test_a_limit_leaves_out_what_only_a_run_on_all_hosts_knows(variant: Callable[..., Inventory]) -> None:
+    """A host that isn't in the run has no facts, and Redis wasn't looked at there."""
+    inventory = variant(facts={"broker1": {}, "worker2": {}})
+    assert problems(inventory)
+    assert problems(inventory, limit=["worker1"]) == []
+
+
+def test_a_deployment_asks_which_of_several_applications(variant: Callable[..., Inventory]) -> None:
+    inventory = Inventory("molecule/applications/inventory", **SECRETS)
+    asked = {"preflight_one_application": True}
+    assert problems(inventory) == []
+    assert problems(inventory, limit=["worker1"], **asked) == []
+    assert problems(inventory, **asked) == [
+        "The hosts run ledger and ticker: choose one with --limit, by its group or its hosts."
+    ]
