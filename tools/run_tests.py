@@ -25,7 +25,9 @@ RUN = f"celeriac-test-{os.getpid()}"
 COUNTS = re.compile(r"(\d+) (passed|failed|errors?)\b")
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 # Long ones first, so that no core idles at the end.
-SCENARIOS = "deploy celery redis faults redis_backup beat operations package default applications app celery12 ssh".split()
+SCENARIOS = (
+    "deploy celery redis faults redis_backup beat operations package default applications app celery12 ssh".split()
+)
 TAIL = 120  # lines
 
 

@@ -1,0 +1,1 @@
+../../shared/test_hosts.py
