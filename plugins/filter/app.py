@@ -134,9 +134,9 @@ def _twice(hosts: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     for host, variables in hosts.items():
         machine = str(variables.get("ansible_host", host)), str(variables.get("app_name"))
         found.setdefault(machine, []).append(host)
-    for (machine, name), names in found.items():
+    for (address, name), names in found.items():
         if len(names) > 1:
-            yield f"app_name is {name} on {' and '.join(names)}, which are both {machine}: give one of them another."
+            yield f"app_name is {name} on {' and '.join(names)}, which are both {address}: give one of them another."
 
 
 def app_hosts(hostvars: Mapping[str, Any], hosts: Iterable[str], name: str) -> list[str]:

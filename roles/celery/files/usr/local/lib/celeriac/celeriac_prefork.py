@@ -16,10 +16,10 @@ from celery import signals
 from celery.worker import state
 
 
-def stops_warm() -> bool:
-    """Celery's own test, in ``celery.worker.state.maybe_shutdown``: an exit code, 0 included, or nothing."""
-    cold, warm = state.should_terminate, state.should_stop
-    return (warm is not None and warm is not False) and (cold is None or cold is False)
+def told(name: str) -> bool:
+    """Whether the node was told to end, by an exit code as in ``celery.worker.state.maybe_shutdown``: 0 is one too."""
+    code = vars(state)[name]
+    return code is not None and code is not False
 
 
 @signals.worker_ready.connect
@@ -32,7 +32,8 @@ def keep_what_was_sent(sender: Any, **_: Any) -> None:
         return
 
     def kept() -> None:
-        sent = {number: job for number, job in jobs.items() if getattr(job, "_write_to", None)} if stops_warm() else {}
+        warm = told("should_stop") and not told("should_terminate")
+        sent = {number: job for number, job in jobs.items() if warm and getattr(job, "_write_to", None)}
         flush()
         jobs.update((number, job) for number, job in sent.items() if not job.ready())
 
