@@ -29,13 +29,13 @@ def inventory(request: pytest.FixtureRequest) -> Inventory:
     return Inventory(os.path.abspath(request.config.getoption("--ansible-inventory")))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def variables(host: Host, inventory: Inventory) -> Variables:
     """The variables of the host under test."""
     return inventory[host.backend.host]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def app(variables: Variables) -> str:
     """The application's name."""
     return str(variables["app_name"])
@@ -95,7 +95,7 @@ def workers(inventory: Inventory) -> dict[str, Host]:
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def broker(host: Host, variables: Variables) -> Server:
     """The first instance of the host under test."""
     return Server(host, variables, variables["redis_instances"][0])

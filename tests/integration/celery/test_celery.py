@@ -12,7 +12,7 @@ from testinfra.host import Host
 testinfra_hosts = ["ansible://workers"]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def nodes(host: Host, variables) -> list[dict[str, Any]]:
     """The nodes that this host has to run."""
     return variables.evaluate(f"celery_nodes | celery_host_nodes('{host.backend.host}')")
@@ -33,7 +33,7 @@ def answers(in_app: Callable[[str], Any], hostname: str) -> Callable[[], dict[st
     return ask
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def converge(host: Host, playbook: Callable[..., Any]) -> Callable[..., Any]:
     """Run the celery role on this host alone."""
     return lambda **variables: playbook(
@@ -137,15 +137,11 @@ def test_a_killed_node_is_back(
 
 @pytest.mark.destructive
 def test_stop_waits_for_the_running_task(
-    host: Host, app: str, in_app: Callable, unit: Callable, show: Callable, wait_for: Callable
+    host: Host, in_app: Callable, crawl: Callable, unit: Callable, show: Callable
 ) -> None:
     """The site answers after four seconds; a stop that comes meanwhile lets the crawl finish and keep its result."""
-    task = in_app(
-        "from app.tasks.crawl import crawl_site\nresult = crawl_site.apply_async(('http://testsite/slow/4', 0)).id"
-    )
+    task, _ = crawl(4)
     state = f"from celery.result import AsyncResult\nresult = AsyncResult({task!r}, app=app)\n"
-    running = "result = [t['id'] for ts in (app.control.inspect(timeout=1).active() or {}).values() for t in ts]"
-    wait_for(lambda: task in in_app(running), what="the crawl's start")
     host.check_output("systemctl stop %s", unit("crawler"))
     assert in_app(state + "result = [result.state, len((result.result or {}).get('pages', []))]") == ["SUCCESS", 1]
     assert show(unit("crawler"), "Result") == "success"
@@ -183,50 +179,58 @@ def test_rotation_loses_no_line(host: Host, app: str, in_app: Callable, wait_for
     assert host.file(fresh).user == app
 
 
-@pytest.mark.destructive
-def test_a_node_that_left_the_inventory_is_gone(
-    host: Host, app: str, converge: Callable, variables, unit: Callable, nodes: list[dict]
-) -> None:
-    extra = [*variables["celery_nodes"], {"name": "passing", "queues": ["default"], "concurrency": 1}]
-    there = converge(celery_nodes=extra)
+@pytest.fixture(scope="module")
+def changes(host: Host, converge: Callable, variables, nodes: list[dict], app: str) -> list[dict[str, str]]:
+    """Node -> its main process: before two runs, between them and after them.
+
+    The first has one node more, and another concurrency for the inventory's first; the second has neither. Before it,
+    another run wrote a file of the inventory's second node and died before the restart.
+    """
+
+    def pids() -> dict[str, str]:
+        shown = "systemctl show --value --property=MainPID %s-worker@%s.service"
+        return {name: host.check_output(shown, app, name) for name in [*(node["name"] for node in nodes), "passing"]}
+
+    fleet = [dict(node) for node in variables["celery_nodes"]]
+    fleet[0]["concurrency"] = 3
+    seen = [pids()]
+    there = converge(celery_nodes=[*fleet, {"name": "passing", "queues": ["default"], "concurrency": 1}])
     assert there.returncode == 0, there.output
-    assert host.service(unit("passing")).is_running
+    seen.append(pids())
+    host.check_output("touch /etc/systemd/system/%s-worker@%s.service.d/node.conf", app, nodes[1]["name"])
     gone = converge()
     assert gone.returncode == 0, gone.output
+    return [*seen, pids()]
+
+
+def restarted(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    """The nodes whose main process is another."""
+    return {name for name in before if before[name] != after[name]}
+
+
+@pytest.mark.destructive
+def test_a_node_that_left_the_inventory_is_gone(host: Host, app: str, changes: list[dict], unit: Callable) -> None:
+    assert changes[1]["passing"] != "0"
+    assert changes[2]["passing"] == "0"
     assert not host.service(unit("passing")).is_running
     assert host.check_output("systemctl show --value --property=UnitFileState %s", unit("passing")) == "disabled"
     assert not host.file(f"/etc/systemd/system/{unit('passing')}.d").exists
     assert not host.file(f"/etc/systemd/system/{app}-workers.target.wants/{unit('passing')}").exists
     assert host.run("journalctl --no-pager --unit=%s | grep -q 'Deactivated successfully'", unit("passing")).rc == 0
-    assert host.service(unit(nodes[0]["name"])).is_running
 
 
 @pytest.mark.destructive
-def test_only_what_changed_is_restarted(
-    host: Host, converge: Callable, variables, unit: Callable, show: Callable
-) -> None:
-    names = [node["name"] for node in variables.evaluate(f"celery_nodes | celery_host_nodes('{host.backend.host}')")]
-    before = {name: show(unit(name), "MainPID") for name in names}
-    changed = [dict(node) for node in variables["celery_nodes"]]
-    changed[0]["concurrency"] = 3
-    run = converge(celery_nodes=changed)
-    assert run.returncode == 0, run.output
-    after = {name: show(unit(name), "MainPID") for name in names}
-    assert {name for name in names if before[name] != after[name]} == {names[0]}
-    assert converge().returncode == 0
+def test_only_what_changed_is_restarted(changes: list[dict], nodes: list[dict]) -> None:
+    assert restarted(changes[0], changes[1]) == {nodes[0]["name"], "passing"}
 
 
 @pytest.mark.destructive
 def test_a_restart_that_was_interrupted_is_made_up_for(
-    host: Host, app: str, converge: Callable, unit: Callable, show: Callable, nodes: list[dict]
+    changes: list[dict], nodes: list[dict], host: Host, unit: Callable
 ) -> None:
     """A run that wrote files and died before the restart leaves nothing that the next run doesn't see."""
-    node = unit(nodes[0]["name"])
-    before = show(node, "MainPID")
-    host.check_output("touch /etc/systemd/system/%s.d/node.conf", node)
-    run = converge()
-    assert run.returncode == 0, run.output
-    assert show(node, "MainPID") != before
+    assert restarted(changes[1], changes[2]) == {nodes[0]["name"], nodes[1]["name"], "passing"}
+    assert all(host.service(unit(node["name"])).is_running for node in nodes)
 
 
 @pytest.mark.destructive

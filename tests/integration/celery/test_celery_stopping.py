@@ -32,16 +32,10 @@ SANDBOX = {"MemoryDenyWriteExecute": False, "ReadWritePaths": ["/srv"]}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def fleet(host: Host, playbook: Callable[..., Any], inventory: Any) -> Iterator[None]:
+def fleet(host: Host, fleets: Callable[..., Any]) -> None:
     """NODES on this host, in place of its own."""
-    arguments = ("playbooks/workers.yml", f"--limit={host.backend.host}")
-    run = playbook(*arguments, celery_nodes=NODES, celery_soft_shutdown_timeout=SOFT, celery_sandbox=SANDBOX)
-    assert run.returncode == 0, run.output
+    run = fleets(host.backend.host, celery_nodes=NODES, celery_soft_shutdown_timeout=SOFT, celery_sandbox=SANDBOX)
     assert "FLEET_TOKEN" not in run.output
-    yield
-    run = playbook(*arguments)
-    assert run.returncode == 0, run.output
-    assert not host.file(f"/etc/{inventory[host.backend.host]['app_name']}/worker@rest.env").exists
 
 
 @pytest.fixture
@@ -53,37 +47,17 @@ def show(host: Host, app: str) -> Callable[[str, str], str]:
 
 
 @pytest.fixture
-def stop(host: Host, app: str) -> Callable[[str], float]:
-    """Stop a node; the seconds it took."""
+def stop(host: Host, app: str, all_answer: Callable[[int], None]) -> Iterator[Callable[[str], float]]:
+    """Stop a node, until the end of the test; the seconds it took."""
 
     def run(node: str) -> float:
         begun = time.monotonic()
         host.check_output("systemctl stop %s-worker@%s.service", app, node)
         return time.monotonic() - begun
 
-    return run
-
-
-@pytest.fixture(autouse=True)
-def _all_run_again(host: Host, app: str, in_app: Callable[[str], Any], wait_for: Callable[..., Any]) -> Iterator[None]:
-    yield
+    yield run
     host.check_output("systemctl start %s-workers.target", app)
-    pong = "result = len(app.control.ping(timeout=1))"
-    wait_for(lambda: in_app(pong) == len(NODES), what="the answers of all nodes")
-
-
-@pytest.fixture
-def crawl(in_app: Callable[[str], Any], wait_for: Callable[..., Any]) -> Callable[[int], tuple[str, str]]:
-    """Begin a crawl of some seconds; its id, and the node that runs it."""
-
-    def begin(seconds: int) -> tuple[str, str]:
-        task = in_app(
-            "from app.tasks.crawl import crawl_site\n"
-            f"result = crawl_site.apply_async(('http://testsite/slow/{seconds}', 0)).id"
-        )
-        return task, str(wait_for(lambda: runner(in_app, task), what="the crawl's start"))
-
-    return begin
+    all_answer(len(NODES))
 
 
 def runner(in_app: Callable[[str], Any], task: str) -> str | None:
