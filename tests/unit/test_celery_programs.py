@@ -124,7 +124,9 @@ class Beat:
         (self.directory / "shop.py").write_text(shop)
         command = [sys.executable, "-P", str(PROGRAMS / "celeriac_beat.py"), form, "--quiet", "--app=shop", "beat"]
         command += [f"--schedule={self.directory}/schedule", "--loglevel=info", "--pidfile=", *options]
-        environ = {**os.environ, "NOTIFY_SOCKET": str(self.directory / "notify")}
+        # whoever runs the tests, and the example's own, may have set the application's variables
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("CELERY_")}
+        environ["NOTIFY_SOCKET"] = str(self.directory / "notify")
         self.process = subprocess.Popen(command, cwd=self.directory, env=environ, stderr=subprocess.PIPE, text=True)
         return self.process
 
