@@ -121,7 +121,11 @@ def test_an_authority_in_the_vault_is_handed_out() -> None:
 
 
 def test_the_application_gets_what_it_sets_itself() -> None:
-    inventory = Inventory(INVENTORIES / "production", **SECRETS, app_settings={"MINE": "1"})
+    own = {"name": "own.toml", "content": "x"}
+    inventory = Inventory(
+        INVENTORIES / "production", **SECRETS, app_settings={"MINE": "1"}, broker_ca="-----BEGIN", app_extra_files=[own]
+    )
+    assert inventory.evaluate("worker1", "app_files") == [{"name": "redis-ca.crt", "content": "-----BEGIN"}, own]
     environment = inventory.evaluate("worker1", "app_environment")
     assert environment["MINE"] == "1"
     assert "CELERY_BROKER_URL" in environment
