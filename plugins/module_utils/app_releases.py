@@ -118,13 +118,14 @@ def to_prune(releases: str, virtualenvs: str, keep: int, current: str) -> list[s
     """The directories that may go, while nobody builds.
 
     These are incomplete releases and virtualenvs; complete releases beyond the ``keep`` that were live last (0: all
-    stay), save ``current``, those built after it was last live, and those of a running process; virtualenvs to which
-    no release that stays links.
+    stay), before those that never were, save ``current``, those built after it was last live, and those of a running
+    process; virtualenvs to which no release that stays links.
     """
     there = _directories(releases)
     current = os.path.realpath(current)
     whole = sorted(filter(complete, there), key=last_used, reverse=True)
-    whole.sort(key=lambda release: os.path.realpath(release) != current)  # the current one counts first
+    # the current one counts first; one that never was live, nobody goes back to
+    whole.sort(key=lambda each: (os.path.realpath(each) != current, not os.path.exists(os.path.join(each, LIVE))))
     surplus = [each for each in whole[keep:] if keep and last_used(each) <= (last_used(current) or math.inf)]
     environments = _directories(virtualenvs)
     used = in_use([*there, *environments])

@@ -32,7 +32,7 @@ options:
   keep:
     description:
       - How many releases stay, the current one included, for V(pruned); V(0) keeps all. Those that were live last stay,
-        by the time of their file C(.celeriac-live), else by when they were built.
+        by the time of their file C(.celeriac-live), then those that never were, by when they were built.
     type: int
     default: 0
   source:

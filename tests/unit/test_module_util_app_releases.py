@@ -69,12 +69,21 @@ def test_those_that_were_live_last_stay(history: Host, keep: int, going: list[st
     assert history.going(keep) == going
 
 
-def test_one_that_was_never_live_counts_by_when_it_was_built(host: Host) -> None:
+def test_one_that_was_never_live_goes_before_those_that_were(host: Host) -> None:
+    """A deployment of it failed: the release before the current one is what a rollback goes to."""
+    host.add("failed", built=65)
+    host.add("before", built=1, live=60)
+    host.add("now", built=2, live=70)
+    host.point("now")
+    assert host.going(2) == ["failed", "FAILED"]
+
+
+def test_of_those_that_never_were_live_the_last_built_stays(host: Host) -> None:
     host.add("a", built=50)
-    host.add("b", built=1, live=60)
+    host.add("b", built=40)
     host.add("c", built=2, live=70)
     host.point("c")
-    assert host.going(2) == ["a", "A"]
+    assert host.going(2) == ["b", "B"]
 
 
 def test_current_stays_though_it_was_live_long_ago(history: Host) -> None:

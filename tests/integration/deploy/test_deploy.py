@@ -40,7 +40,7 @@ def test_a_deployment_under_load_loses_nothing(
     wait_for: Callable,
 ) -> None:
     old, new = current(), source()
-    with load(rate=140) as running:
+    with load(rate=100) as running:
         wait_for(lambda: len(ledger.numbers()) > 300, what="the first tasks")
         done = deploy(**new.variables)
         assert done.returncode == 0, done.output
