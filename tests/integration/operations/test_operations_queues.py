@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from testinfra.host import Host
 pytestmark = pytest.mark.destructive
 testinfra_hosts = ["ansible://workers"]
 QUEUE = "crawl_queue"
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -95,7 +97,7 @@ def test_a_purge_that_was_killed_goes_on(
     command += ["-e", f"purge_queue={QUEUE}", "-e", "purge_confirm=yes"]
     in_app = "answers = os[.]fdopen"  # the process in the application; its parent is the module, from standard input
     client = broker.connect()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
         while client.llen(f"{app}:{QUEUE}") == len(before[0]):
             assert running.poll() is None, running.communicate()
         client.client_pause(60_000, all=False)
