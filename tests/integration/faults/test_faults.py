@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from load import Ledger
 from servers import Server
+from testinfra.host import Host
 from trial import Node
 
 testinfra_hosts = ["ansible://redis"]
@@ -114,6 +115,14 @@ def test_a_host_that_is_cut_off_loses_one_message_a_node_at_most(
     with under_load("power cut of a worker host") as trial:
         trial.fault(inject)
     assert len(trial.report.lost) <= len([node for node in nodes if node.where == "worker2"])
+
+
+def test_status_is_said_though_the_first_host_fails(playbook: Callable, workers: dict[str, Host]) -> None:
+    first, second = workers
+    python = f"{{{{ '/nowhere' if inventory_hostname == '{first}' else '/usr/bin/python3' }}}}"
+    said = playbook("playbooks/status.yml", ansible_python_interpreter=python).output.split()
+    assert f"! {first} failed:" in " ".join(said)
+    assert said[said.index(f"quick@{second}") + 1] == "running"
 
 
 # -- Redis
