@@ -146,8 +146,7 @@ class Inventory:
 
     def evaluate(self, host: str, expression: str, **more: Any) -> Any:
         """The value of a Jinja expression on a host."""
-        variables = {**self.variables(host), "hostvars": self.hostvars, **more}
-        templar = Templar(loader=self.loader, variables=variables)
+        templar = Templar(loader=self.loader, variables={**self.variables(host), **more})
         return templar.evaluate_expression(trust_as_template(expression))
 
 
@@ -188,7 +187,6 @@ def _files(inventory: Inventory, role: str, host: str, more: Mapping[str, Any]) 
         "role_path": str(directory),
         **SECRETS,
         **inventory.variables(host),
-        "hostvars": inventory.hostvars,
         **trusted("vars/main.yml"),
         **more,
     }

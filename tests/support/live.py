@@ -9,7 +9,6 @@ from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
-from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
 
 init_plugin_loader([])
@@ -20,8 +19,7 @@ class Variables(Mapping[str, Any]):
 
     def __init__(self, manager: VariableManager, host: Any) -> None:
         self._all = manager.get_vars(host=host)
-        hostvars = HostVars(manager._inventory, manager, manager._loader)
-        self._templar = Templar(loader=manager._loader, variables={**self._all, "hostvars": hostvars})
+        self._templar = Templar(loader=manager._loader, variables=self._all)
 
     def __getitem__(self, name: str) -> Any:
         return self._templar.template(self._all[name])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import time
 
 import pytest
 from servers import Server
@@ -34,12 +33,10 @@ app.worker_main(["worker", "--queues=probe", "--concurrency=1", "--hostname=prob
 
 
 def test_a_warm_stop_waits_for_what_a_process_was_given(nodes: list[Node], broker: Server, app: str) -> None:
-    """Without the module it takes 30 seconds more, and the message is back in its queue, to run again."""
+    """Without the module the message is back in its queue, to run again, after 30 seconds in which nothing happens."""
     redis = broker.connect()
     redis.delete(f"{app}:work", f"{app}:probe")
     library = "import sys; sys.path.append('/usr/local/lib/celeriac')"
     command = [f"{app}-run", "python", "-c", f"{library}\n{WORKER}", "--include=celeriac_prefork"]
-    begun = time.monotonic()
     nodes[0].host.check_output(shlex.join(command))
-    assert time.monotonic() - begun < 30
     assert (redis.llen(f"{app}:work"), redis.llen(f"{app}:probe")) == (1, 0)
