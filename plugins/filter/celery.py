@@ -78,6 +78,11 @@ LOGLEVELS = ("debug", "info", "warning", "error", "critical")
 SIZE = re.compile(r"([1-9][0-9]*(?:\.[0-9]+)?)([KMGT]?)\Z")
 # What the role's variables may be, besides a node's own keys; as in its argument_specs.
 CHOICES = {"celery_log_to": ("files", "journal"), "celery_log_format": ("text", "json")}
+# As numbers, and as the text that --extra-vars celery_rollout_batch=2 gives.
+BATCHES = {
+    "celery_rollout_batch": (re.compile(r"[1-9][0-9]*\Z", re.ASCII), "a whole number of at least 1"),
+    "workers_batch": (re.compile(r"[1-9][0-9]*%?\Z", re.ASCII), "a number of hosts or a share such as '25%'"),
+}
 LOG_SIZE = re.compile(r"([1-9][0-9]*[kMG]?)?\Z")
 # Schedulers without a lock: two of them send everything twice. "django" is how django-celery-beat calls its own.
 FILE_SCHEDULER = "celery.beat.PersistentScheduler"
@@ -396,6 +401,7 @@ def _problems(hosts: Mapping[str, Mapping[str, Any]], beats: Iterable[str]) -> l
         problems += node_problems(variables.get("celery_nodes"))
         problems += sandbox.problems(variables.get("celery_sandbox", {}))
         problems += _timeout_problems(variables)
+        problems += _batch_problems(variables)
         problems += _choice_problems(variables)
     if not problems:
         problems = [*_repeated_names(hosts), *_unknown_hosts(hosts)] or [*_unserved_queues(hosts)]
@@ -403,14 +409,27 @@ def _problems(hosts: Mapping[str, Mapping[str, Any]], beats: Iterable[str]) -> l
     return list(dict.fromkeys(problems))
 
 
+def celery_batch_problems(hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What is wrong with the numbers of hosts and nodes that restart at the same time.
+
+    :param hosts: worker host -> its ``workers_batch`` and ``celery_rollout_batch``
+    :returns: a sentence for each problem, naming variable, value and remedy; empty if there is none
+    """
+    return list(dict.fromkeys(problem for variables in hosts.values() for problem in _batch_problems(variables)))
+
+
+def _batch_problems(variables: Mapping[str, Any]) -> Iterator[str]:
+    for name, (shape, wanted) in BATCHES.items():
+        batch = variables.get(name, 1)
+        if isinstance(batch, bool) or not isinstance(batch, int | str) or not shape.match(str(batch)):
+            yield f"{name} is {batch!r}: give it {wanted}."
+
+
 def _choice_problems(variables: Mapping[str, Any]) -> Iterator[str]:
     for name, choices in CHOICES.items():
         value = variables.get(name, choices[0])
         if value not in choices:
             yield f"{name} is {value!r}: use one of {', '.join(choices)}."
-    batch = variables.get("celery_rollout_batch", 1)
-    if not _is_count(batch):
-        yield f"celery_rollout_batch is {batch!r}: give it a whole number of at least 1."
     size = variables.get("celery_log_max_size", "")
     if not isinstance(size, str) or not LOG_SIZE.match(size):
         yield f"celery_log_max_size is {size!r}: give it a size in quotes, such as '100M', or '' for none."
@@ -514,6 +533,7 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         return {
+            "celery_batch_problems": celery_batch_problems,
             "celery_beat_options": celery_beat_options,
             "celery_environments": celery_environments,
             "celery_host_nodes": celery_host_nodes,

@@ -270,6 +270,15 @@ def test_timeouts_are_those_of_the_defaults() -> None:
 # -- problems
 
 
+@pytest.mark.parametrize("variables", [{}, {"workers_batch": 2, "celery_rollout_batch": 3}, {"workers_batch": "25%"}])
+def test_batches_are_numbers_or_shares(variables: dict[str, Any]) -> None:
+    assert celery.celery_batch_problems(hosts(**variables)) == []
+
+
+def test_batches_are_text_on_the_command_line() -> None:
+    assert celery.celery_batch_problems(hosts(workers_batch="2", celery_rollout_batch="3")) == []
+
+
 def test_what_is_right_has_no_problem() -> None:
     nodes = [
         {**NODE, "hosts": ["w1"], "autoscale": {"min": 1, "max": 1}},
@@ -379,6 +388,11 @@ def test_a_wrong_node_is_one_sentence(node: Any, said: str) -> None:
         ({"celery_log_to": "syslog"}, "celery_log_to is 'syslog': use one of files, journal"),
         ({"celery_log_format": None}, "celery_log_format is None: use one of text, json"),
         ({"celery_rollout_batch": 0}, "celery_rollout_batch is 0: give it a whole number of at least 1"),
+        ({"celery_rollout_batch": "all"}, "celery_rollout_batch is 'all': give it a whole number of at least 1"),
+        ({"celery_rollout_batch": True}, "celery_rollout_batch is True"),
+        ({"workers_batch": 0}, "workers_batch is 0: give it a number of hosts or a share such as '25%'"),
+        ({"workers_batch": "0%"}, "workers_batch is '0%'"),
+        ({"workers_batch": [1, 5]}, "workers_batch is [1, 5]"),
         ({"celery_log_max_size": 100}, "celery_log_max_size is 100"),
         ({"celery_log_max_size": "100MB"}, "celery_log_max_size is '100MB'"),
         ({"celery_log_max_size": "1M\n}"}, "celery_log_max_size is"),

@@ -27,6 +27,7 @@ def main_pids(variables, host: Host, unit: Callable, show: Callable) -> Callable
             {"restart_nodes": "crawler,nope"},
             "restart_nodes is 'nope', which no host of this run has",
         ),
+        ("restart-workers", {"workers_batch": 0}, "workers_batch is 0: give it a number of hosts or a share"),
         ("drain-node", {}, "drain_node isn't set: give one of crawler"),
         ("drain-node", {"drain_node": "nope"}, "drain_node is 'nope', which no host of this run has"),
         (
