@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -29,6 +29,7 @@ SCENARIOS = (
     "deploy celery redis faults redis_backup beat operations package default applications app celery12 ssh".split()
 )
 TAIL = 120  # lines
+PATIENCE = 20  # seconds that an interrupted step has for its own end
 
 
 @dataclass
@@ -41,18 +42,30 @@ class Step:
     seconds: float = 0.0
     returncode: int = -1
     output: str = ""
+    process: subprocess.Popen[bytes] | None = None
 
     def run(self, logs: Path) -> Step:
         start = time.monotonic()
         log = logs / f"{self.name}.log"
         with log.open("w") as file:
-            environ = {**os.environ, **self.environ}
-            self.returncode = subprocess.run(
-                self.command, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
-            ).returncode
+            self.process = subprocess.Popen(
+                self.command,
+                cwd=ROOT,
+                env={**os.environ, **self.environ},
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            self.returncode = self.process.wait()
         self.seconds = time.monotonic() - start
         self.output = ESCAPES.sub("", log.read_text(errors="replace"))
         return self
+
+    def stop(self, number: signal.Signals) -> None:
+        """Send a signal to the command and to all that it started."""
+        if self.process and self.process.poll() is None:
+            os.killpg(self.process.pid, number)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -91,6 +104,30 @@ def own(scenario: str, scratch: Path) -> dict[str, str]:
     }
 
 
+def run_all(all_steps: list[Step], logs: Path) -> list[Step]:
+    """Run the steps side by side. An interrupt ends those that run, and no other begins."""
+    with ThreadPoolExecutor(max_workers=max(2, min(3, os.cpu_count() or 2))) as pool:
+        futures = [pool.submit(step.run, logs) for step in all_steps]
+        try:
+            return [told(future.result()) for future in as_completed(futures)]
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            begun = time.monotonic()
+            while wait([future for future in futures if not future.cancelled()], timeout=1).not_done:
+                number = signal.SIGTERM if time.monotonic() - begun < PATIENCE else signal.SIGKILL
+                for step in all_steps:
+                    step.stop(number)
+            raise
+
+
+def told(step: Step) -> Step:
+    """Print a line that says how a step ended."""
+    verdict = "ok" if step.returncode == 0 else "FAILED"
+    passed, failed = step.counts["passed"], step.counts["failed"]
+    print(f"{verdict:<6} {step.name:<18} {passed:>4} passed {failed:>3} failed {step.seconds:>5.0f} s", flush=True)
+    return step
+
+
 def remove_hosts() -> None:
     """Remove what an interrupted scenario left behind."""
     for kind, list_, remove in (
@@ -116,19 +153,11 @@ def main() -> int:
     shutil.rmtree(logs, ignore_errors=True)
     logs.mkdir(parents=True)
     scratch = Path(tempfile.mkdtemp(prefix=f"{RUN}-"))
-    done: list[Step] = []
     try:
-        with ThreadPoolExecutor(max_workers=max(2, min(3, os.cpu_count() or 2))) as pool:
-            for future in as_completed([pool.submit(step.run, logs) for step in steps(scratch)]):
-                step = future.result()
-                done.append(step)
-                counts = step.counts
-                verdict = "ok" if step.returncode == 0 else "FAILED"
-                print(
-                    f"{verdict:<6} {step.name:<18} {counts['passed']:>4} passed {counts['failed']:>3} failed "
-                    f"{step.seconds:>5.0f} s",
-                    flush=True,
-                )
+        done = run_all(steps(scratch), logs)
+    except KeyboardInterrupt:
+        print("Interrupted.")
+        return 130
     finally:
         remove_hosts()
         shutil.rmtree(scratch, ignore_errors=True)
