@@ -11,6 +11,8 @@ SCENARIO ?=
 UPGRADE ?=
 RELEASES := 12 13
 
+# Each playbook starts dozens of Pythons: without compiled files they would compile Ansible and our plugins each time.
+unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 PYTHON := .venv/bin/python
 # For what runs beside bootstrap, while .venv may not be there.
