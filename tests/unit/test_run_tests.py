@@ -13,7 +13,8 @@ import pytest
 from harness import ROOT
 
 SUITE = """
-import sys, run_tests
+import signal, sys, run_tests
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in a shell's background ignores it
 run_tests.SCENARIOS = []
 run_tests.steps = lambda _scratch: [
     run_tests.Step(str(number), ["sh", "-c", "(sleep 600 & echo $! >%s/$0; wait); :" % sys.argv[1], str(number)])

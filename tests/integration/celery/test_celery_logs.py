@@ -41,8 +41,10 @@ class Logs:
             # what the unit wrote, not what systemd says of it
             ours = f"_SYSTEMD_UNIT={self.app}-{unit}.service _TRANSPORT=stdout --since=@{self.begun}"
             return str(self.host.check_output(f"journalctl --quiet --output=cat --no-pager {ours}")).splitlines()
-        name = unit.removeprefix("worker@")
-        return str(self.host.check_output(f"zcat -f /var/log/{self.app}/{name}*.log*")).splitlines()
+        logs = f"/var/log/{self.app}/{unit.removeprefix('worker@')}*.log*"
+        said = self.host.check_output(f"for log in {logs}; do zcat -f $log || exit; printf '\\0'; done")
+        # a line that crosses a page of its file may be read while its end isn't written
+        return [line for file in str(said).split("\0") for line in file.split("\n")[:-1]]
 
     def begin(self) -> None:
         """Forget what was written before, in another form perhaps."""
