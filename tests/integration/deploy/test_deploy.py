@@ -56,6 +56,24 @@ def test_a_deployment_under_load_loses_nothing(
     assert set(releases().values()) == {new.name}
 
 
+def test_all_hosts_and_nodes_may_change_in_one_batch(
+    load: Callable, ledger: Ledger, deploy: Callable, source: Callable, releases: Callable, wait_for: Callable
+) -> None:
+    """Nobody works for a moment, and still nothing is lost. The batches are text, as --extra-vars gives them."""
+    new = source()
+    with load(rate=60) as running:
+        wait_for(lambda: len(ledger.numbers()) > 60, what="the first tasks")
+        done = deploy(workers_batch="100%", celery_rollout_batch="2", **new.variables)
+    assert done.returncode == 0, done.output
+    assert done.output.count("PLAY [Nodes, host by host]") == 1
+    count = len(running.submitted)
+    wait_for(lambda: len(ledger.numbers()) == count, timeout=180, what="every task")
+    report = ledger.report(count)
+    print(f"\ndeployment in one batch: {report}")
+    assert (report.lost, report.twice) == ([], [])
+    assert set(releases().values()) == {new.name}
+
+
 BROKEN = {
     "crashes on import": (
         {"replacements": [("import redis\n", "import redis\nimport nothing_such\n")]},
