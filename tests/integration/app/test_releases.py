@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -115,30 +115,21 @@ def test_a_build_that_was_killed_is_repaired_by_the_next_which_waited_for_it(
 ) -> None:
     before = releases.current
     (small / "requirements.txt").write_text(f"protego==0.6.2 # {small}\n")
-    runs: dict[str, Any] = {}
-
-    def deploy(name: str, **variables: Any) -> threading.Thread:
-        thread = threading.Thread(
-            target=lambda: runs.update({name: releases.deploy(app_source=path(small), **variables)})
-        )
-        thread.start()
-        return thread
-
-    first = deploy("first", app_index_url=stuck)
-    uv = wait_for(lambda: host.run("pgrep -x uv").stdout.strip(), what="uv at work")
-    arguments = host.check_output("cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
-    second = deploy("second")
+    asks = "pgrep -xf '[^ ]*/uv pip install .*'"  # not the uv that makes the virtualenv before
     holders = f"find /proc/[0-9]*/fd -lname {releases.root}/.celeriac-lock 2>/dev/null"
-    wait_for(lambda: len(host.run(holders).stdout.split()) > 2, what="the second build")
-    module = host.check_output(f"ps -o ppid= -p {uv}").strip()
-    host.check_output(f"kill -9 {module}")
-    first.join()
-    assert runs["first"].returncode != 0
-    assert second.is_alive()  # what outlived the first run keeps the second out
-    assert releases.current == before
-    host.check_output(f"kill -9 {uv}")
-    second.join()
-    assert runs["second"].returncode == 0, runs["second"].output
+    with ThreadPoolExecutor() as pool:  # a failed test waits for its runs, too: the next finds none at work
+        first = pool.submit(releases.deploy, app_source=path(small), app_index_url=stuck)
+        uv = wait_for(lambda: host.run(asks).stdout.strip(), what="uv at work", timeout=60)
+        arguments = host.check_output("cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
+        second = pool.submit(releases.deploy, app_source=path(small))
+        wait_for(lambda: len(host.run(holders).stdout.split()) > 2, what="the second build", timeout=60)
+        module = host.check_output(f"ps -o ppid= -p {uv}").strip()
+        host.check_output(f"kill -9 {module}")
+        assert first.result().returncode != 0
+        assert second.running()  # what outlived the first run keeps the second out
+        assert releases.current == before
+        host.check_output(f"kill -9 {uv}")
+        assert second.result().returncode == 0, second.result().output
     assert app_run("python", "-c", "import protego") == ""
     assert "hunter2" not in arguments
 
