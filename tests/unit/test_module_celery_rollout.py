@@ -322,3 +322,34 @@ def test_logs_are_told_from_where_the_rollout_began_and_without_colours(rollout:
 
 def test_the_code_that_runs_in_the_application_is_python() -> None:
     compile(plugin.CODE, "probe", "exec")
+
+
+class Beginning:
+    """A node whose only task is reserved when it is first asked, runs from then on, and ends after some looks."""
+
+    def __init__(self) -> None:
+        self.control, self.looks = self, 0
+
+    def inspect(self, **_: Any) -> Beginning:
+        return self
+
+    def cancel_consumer(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def answer(self, there: bool) -> dict[str, list[str]]:
+        self.looks += 1
+        return {"a@host": ["a task"] if there else []}
+
+    def reserved(self) -> dict[str, list[str]]:
+        return self.answer(self.looks == 0)
+
+    def active(self) -> dict[str, list[str]]:
+        return self.answer(0 < self.looks < 6)
+
+
+def test_a_task_that_begins_between_two_looks_is_waited_for() -> None:
+    node = Beginning()
+    names: dict[str, Any] = {"application": node}
+    exec(plugin.CODE, names)  # noqa: S102 - our own
+    assert names["drain"]("a@host", ["default"], timeout=30)
+    assert node.looks > 6
