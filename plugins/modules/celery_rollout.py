@@ -140,22 +140,21 @@ def wait(nodes, timeout):
             return {"ready": ready, "seen": seen}
         time.sleep(0.1)  # between two looks at the nodes
 
-def drain(node, queues, timeout):
-    "Stop consuming and wait until nothing is running; whether that came about. False too where it doesn't answer."
-    for queue in queues:
-        application.control.cancel_consumer(queue, destination=[node], reply=True, limit=1, timeout=1.0)
-    deadline = time.monotonic() + timeout
+def drain(nodes):
+    "Have all stop consuming, and wait for each until it runs nothing, doesn't answer or has had its time."
+    for name, node in nodes.items():
+        for queue in node["queues"]:
+            application.control.cancel_consumer(queue, destination=[name], reply=True, limit=1, timeout=1.0)
+    begun, busy = time.monotonic(), set(nodes)
     while True:
-        inspect = application.control.inspect(destination=[node], limit=1, timeout=1.0)
+        inspect = application.control.inspect(destination=sorted(busy), limit=len(busy), timeout=1.0)
         # in this order: a task that begins between the two looks is seen by the second
-        parts = [inspect.reserved(), inspect.active()]
-        if not all(parts):
-            return False
-        if not any(part[node] for part in parts):
-            return True
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)  # between two looks at the node
+        looks = [inspect.reserved() or {}, inspect.active() or {}]
+        past = time.monotonic() - begun
+        busy = {name for name in busy if any(look.get(name) for look in looks) and past < nodes[name]["timeout"]}
+        if not busy:
+            return
+        time.sleep(0.1)  # between two looks at the nodes
 """
 # The oldest Celery and kombu whose workers go on consuming after every kind of reconnect.
 FLOOR = (5, 7)
@@ -260,16 +259,20 @@ class Rollout:
         return self.units_of(found)
 
     def drain(self, probe: Probe, units: list[str]) -> None:
-        """Have nodes that run end what they are doing first.
+        """Have nodes that run end what they are doing first, all in the same time.
 
         Celery may run again what ends during its shutdown, whose acknowledgement can be lost, and takes the longer
         for it the more processes it has. A node with nothing to do stops at once and cleanly.
         """
-        for unit, state in self.units.show(units).items():
-            if state["ActiveState"] == "active":
-                seconds_ = self.nodes[unit]["stop_timeout"]
-                asked = {"node": self.name(unit), "queues": self.nodes[unit]["queues"], "timeout": seconds_}
-                probe.call("drain", limit=seconds_ + 60, **asked)
+        active = [unit for unit, state in self.units.show(units).items() if state["ActiveState"] == "active"]
+        nodes = {
+            self.name(unit): {"queues": self.nodes[unit]["queues"], "timeout": self.nodes[unit]["stop_timeout"]}
+            for unit in active
+        }
+        if nodes:
+            longest = max(node["timeout"] for node in nodes.values())
+            asked = sum(len(node["queues"]) for node in nodes.values())
+            probe.call("drain", limit=longest + asked + 60, nodes=nodes)
 
     def gate(self, probe: Probe, units: list[str]) -> dict[str, list[str]]:
         """Wait until the nodes of ``units`` answer and consume their queues; goes back if they don't."""

@@ -38,7 +38,7 @@ class Nodes:
         self.dead = ""
         self.mended: set[str] = set()  # consume their queues once they were drained, and so restarted
         self.asked: list[list[str]] = []
-        self.drained: list[str] = []
+        self.drained: list[list[str]] = []
         self.apps: list[str] = []
 
     def probe(self, *_: Any) -> Nodes:
@@ -57,10 +57,10 @@ class Nodes:
             self.apps.append(ask["app"])
             return self.routed
         if function == "drain":
-            self.drained.append(ask["node"].split("@")[0])
-            if self.drained[-1] in self.mended:
-                self.queues.pop(self.drained[-1])
-            return True
+            self.drained.append([name.split("@")[0] for name in ask["nodes"]])
+            for name in self.mended & set(self.drained[-1]):
+                self.queues.pop(name)
+            return None
         self.asked.append([name.split("@")[0] for name in ask["nodes"]])
         seen = {
             name: None if name.split("@")[0] in self.silent else self.queues.get(name.split("@")[0], queues or ["x"])
@@ -149,14 +149,14 @@ def test_each_restart_waits_for_the_one_before(rollout: Rollout, systemctl: Syst
     assert (result["restarted"], result["started"]) == ([A, B], [])
     assert changes(systemctl) == [("restart", A), ("restart", B)]
     assert nodes.asked == [["a"], ["b"], ["a", "b"]]
-    assert nodes.drained == ["a", "b"]
+    assert nodes.drained == [["a"], ["b"]]
     assert set(result["seconds"]) == {A, B}
 
 
 def test_a_node_that_does_not_run_is_not_drained(rollout: Rollout, systemctl: Systemctl, nodes: Nodes) -> None:
     systemctl.units[A] = dict(STOPPED)
     assert rollout(changed=("b",))["started"] == [A]
-    assert nodes.drained == ["b"]
+    assert nodes.drained == [["b"]]
 
 
 def test_a_node_that_was_drained_and_not_restarted_is_restarted(
@@ -172,7 +172,7 @@ def test_a_node_that_was_drained_and_not_restarted_is_restarted(
 def test_nodes_of_a_batch_restart_at_once(rollout: Rollout, systemctl: Systemctl, nodes: Nodes) -> None:
     rollout(changed=("a", "b"), batch=2)
     assert changes(systemctl) == [("restart", A, B)]
-    assert nodes.drained == ["a", "b"]
+    assert nodes.drained == [["a", "b"]]
 
 
 def test_only_what_changed_is_restarted(rollout: Rollout, systemctl: Systemctl) -> None:
@@ -202,7 +202,7 @@ def test_a_held_node_is_left_alone(rollout: Rollout, systemctl: Systemctl, nodes
     result = rollout(changed=("a", "b"))
     assert (result["held"], result["restarted"]) == ([A], [B])
     assert nodes.asked == [["b"], ["b"]]
-    assert nodes.drained == ["b"]
+    assert nodes.drained == [["b"]]
 
 
 def test_check_mode_says_what_is_due_and_does_nothing(rollout: Rollout, systemctl: Systemctl, nodes: Nodes) -> None:
@@ -324,32 +324,67 @@ def test_the_code_that_runs_in_the_application_is_python() -> None:
     compile(plugin.CODE, "probe", "exec")
 
 
-class Beginning:
-    """A node whose only task is reserved when it is first asked, runs from then on, and ends after some looks."""
+# -- what runs in the application
 
-    def __init__(self) -> None:
-        self.control, self.looks = self, 0
 
-    def inspect(self, **_: Any) -> Beginning:
+class Fleet:
+    """Nodes that answer remote control: for each the tasks reserved and active, look by look; the last one stays."""
+
+    def __init__(self, **looks: list[tuple[list[str], list[str]]]) -> None:
+        self.control, self.nodes = self, looks
+        self.cancelled: list[str] = []
+        self.asked: list[list[str]] = []
+
+    def cancel_consumer(self, queue: str, destination: list[str], **_: Any) -> None:
+        self.cancelled += [f"{name} {queue}" for name in destination]
+
+    def inspect(self, destination: list[str], **_: Any) -> Fleet:
+        self.asked.append(destination)
         return self
 
-    def cancel_consumer(self, *_: Any, **__: Any) -> None:
-        pass
+    def reserved(self) -> dict[str, list[str]] | None:
+        return {name: self.nodes[name][0][0] for name in self.asked[-1] if self.nodes[name]} or None
 
-    def answer(self, there: bool) -> dict[str, list[str]]:
-        self.looks += 1
-        return {"a@host": ["a task"] if there else []}
-
-    def reserved(self) -> dict[str, list[str]]:
-        return self.answer(self.looks == 0)
-
-    def active(self) -> dict[str, list[str]]:
-        return self.answer(0 < self.looks < 6)
+    def active(self) -> dict[str, list[str]] | None:
+        """The second of two looks."""
+        found = {name: self.nodes[name][0][1] for name in self.asked[-1] if self.nodes[name]}
+        for name in found:
+            if len(self.nodes[name]) > 1:
+                self.nodes[name].pop(0)
+        return found or None
 
 
-def test_a_task_that_begins_between_two_looks_is_waited_for() -> None:
-    node = Beginning()
-    names: dict[str, Any] = {"application": node}
-    exec(plugin.CODE, names)  # noqa: S102 - our own
-    assert names["drain"]("a@host", ["default"], timeout=30)
-    assert node.looks > 6
+@pytest.fixture
+def drain(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Fleet]:
+    """Drain the nodes of a fleet."""
+
+    def run(*, timeout: float = 30, **looks: list[tuple[list[str], list[str]]]) -> Fleet:
+        fleet = Fleet(**looks)
+        names: dict[str, Any] = {"application": fleet}
+        exec(plugin.CODE, names)  # noqa: S102 - our own
+        monkeypatch.setattr(names["time"], "sleep", lambda _: None)
+        names["drain"]({name: {"queues": [f"q{name}"], "timeout": timeout} for name in looks})
+        return fleet
+
+    return run
+
+
+IDLE: tuple[list[str], list[str]] = ([], [])
+
+
+def test_all_nodes_of_a_batch_drain_in_the_same_time(drain: Callable[..., Fleet]) -> None:
+    fleet = drain(a=[([], ["task"]), IDLE], b=[([], ["task"]), ([], ["task"]), IDLE])
+    assert fleet.cancelled == ["a qa", "b qb"]
+    assert fleet.asked == [["a", "b"], ["a", "b"], ["b"]]
+
+
+def test_a_task_that_begins_between_two_looks_is_waited_for(drain: Callable[..., Fleet]) -> None:
+    assert len(drain(a=[(["task"], []), ([], ["task"]), IDLE]).asked) == 3
+
+
+def test_a_node_that_does_not_answer_is_not_waited_for(drain: Callable[..., Fleet]) -> None:
+    assert drain(a=[], b=[([], ["task"]), IDLE]).asked == [["a", "b"], ["b"]]
+
+
+def test_a_drain_ends_when_its_time_is_over(drain: Callable[..., Fleet]) -> None:
+    assert len(drain(a=[([], ["task"])], timeout=0).asked) == 1
