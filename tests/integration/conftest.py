@@ -17,9 +17,11 @@ import testinfra
 from live import Inventory, Variables
 from load import Ledger, LedgerLoad
 from servers import Server
+from shell import Shell
 from testinfra.host import Host
 
 ROOT = Path(__file__).resolve().parents[2]
+Shell.register()
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
 
 

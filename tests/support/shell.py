@@ -1,0 +1,99 @@
+"""testinfra's way into a container: one ``docker exec`` for all commands on a host, instead of one for each.
+
+To begin a process in a container costs the engine as much as most commands take. There are ten thousand in the suite.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import threading
+import weakref
+from typing import Any
+
+import testinfra.backend
+from testinfra.backend.base import CommandResult
+from testinfra.backend.docker import DockerBackend
+
+# Reads a command a line, says that it begins, runs it and prints exit code, output and errors. A process that a command
+# leaves in the background may go on writing: that isn't waited for.
+SERVER = r"""
+import json, os, subprocess, sys
+environ = {name: value for name, value in os.environ.items() if name != "LC_CTYPE"}  # which Python sets itself
+for line in sys.stdin:
+    print(flush=True)
+    files = os.memfd_create("out"), os.memfd_create("err")
+    code = subprocess.call(["/bin/sh", "-c", json.loads(line)], stdin=subprocess.DEVNULL, stdout=files[0],
+                           stderr=files[1], env=environ, start_new_session=True)
+    said = [os.pread(file, os.fstat(file).st_size, 0).decode("latin-1") for file in files]
+    for file in files:
+        os.close(file)
+    print(json.dumps([code if code >= 0 else 128 - code, *said]), flush=True)
+"""
+KILLED = 137  # as the shell has it
+
+
+class Shell(DockerBackend):
+    """A container's shell. A command that comes while another one runs gets a ``docker exec`` of its own."""
+
+    def __init__(self, name: str, *args: Any, **kwargs: Any) -> None:
+        super().__init__(name, *args, **kwargs)
+        self._lock = threading.Lock()
+        self._server: subprocess.Popen[str] | None = None
+
+    @classmethod
+    def register(cls) -> None:
+        """Have testinfra use it for containers."""
+        testinfra.backend.BACKENDS["docker"] = f"{cls.__module__}.{cls.__name__}"
+
+    def run(self, command: str, *args: str, **kwargs: Any) -> CommandResult:
+        line = self.get_command(command, *args)
+        done = None
+        if self.user is None and self._lock.acquire(blocking=False):
+            try:
+                done = self._ask(line)
+            finally:
+                self._lock.release()
+        if done is None:
+            return super().run(command, *args, **kwargs)
+        code, out, err = done
+        return self.result(code, self.encode(line), out.encode("latin-1"), err.encode("latin-1"))
+
+    def _ask(self, command: str) -> tuple[int, str, str] | None:
+        """Exit code, output and errors; none where nobody takes the command."""
+        # the server that there is may have gone with its container since
+        for server in [self._server, None] if self._server else [None]:
+            self._server = server or self._begin()
+            try:
+                print(json.dumps(command), file=self._server.stdin, flush=True)
+                begun, said = self._server.stdout.readline(), self._server.stdout.readline()
+            except BrokenPipeError:
+                begun = said = ""
+            except BaseException:  # an interrupt: its answer would be taken for the next command's
+                self._end()
+                raise
+            if said:
+                return tuple(json.loads(said))
+            self._end()
+            if begun:
+                return KILLED, "", ""
+        return None
+
+    def _begin(self) -> subprocess.Popen[str]:
+        command = ["docker", "exec", "-i", self.name, "python3", "-c", SERVER]
+        pipe = subprocess.PIPE
+        server = subprocess.Popen(command, text=True, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
+        weakref.finalize(self, end, server)
+        return server
+
+    def _end(self) -> None:
+        end(self._server)
+        self._server = None
+
+
+def end(server: subprocess.Popen[str]) -> None:
+    """End a server; in its container it goes with its standard input."""
+    server.kill()
+    with contextlib.suppress(BrokenPipeError), server:
+        pass
