@@ -50,7 +50,7 @@ class Shell(DockerBackend):
     def run(self, command: str, *args: str, **kwargs: Any) -> CommandResult:
         line = self.get_command(command, *args)
         done = None
-        if self.user is None and self._lock.acquire(blocking=False):
+        if self._lock.acquire(blocking=False):
             try:
                 done = self._ask(line)
             finally:
@@ -81,7 +81,8 @@ class Shell(DockerBackend):
         return None
 
     def _begin(self) -> subprocess.Popen[str]:
-        command = ["docker", "exec", "-i", self.name, "python3", "-c", SERVER]
+        user = ["-u", self.user] if self.user else []
+        command = ["docker", "exec", "-i", *user, self.name, "python3", "-c", SERVER]
         pipe = subprocess.PIPE
         server = subprocess.Popen(command, text=True, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
         weakref.finalize(self, end, server)
