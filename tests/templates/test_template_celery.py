@@ -101,10 +101,14 @@ def one_node(**keys: Any) -> tuple[Rendered, units.Unit]:
     return found, drop_ins(found)["a_1"]
 
 
-# A shell with builtins, whose kill counts SIGTERM as answered, or whatever is in $DEAF as ignored.
-STUBBORN = "import os, signal, sys, time; [signal.signal(getattr(signal, n), signal.SIG_IGN) for n in sys.argv[1:]]; "
-
-
+# Ignores the signals it is given, and no others: a shell in the background would have it ignore SIGQUIT too.
+STUBBORN = """
+import signal, sys, time
+for name in ("SIGTERM", "SIGQUIT"):
+    signal.signal(getattr(signal, name), signal.SIG_IGN if name in sys.argv else signal.SIG_DFL)
+print(flush=True)
+time.sleep(600)
+"""
 LONG = 60  # seconds
 
 
@@ -121,9 +125,7 @@ def test_a_stop_is_sigterm_then_sigquit_then_sigkill(
     assert stop.startswith("-")
     command = units.command(stop.removeprefix("-"), "a_1")
     assert command[-4:] == ["TERM", str(timeouts[0]), "QUIT", "40"]
-    with subprocess.Popen(
-        [sys.executable, "-c", STUBBORN + "print(flush=True); time.sleep(600)", *ignored], stdout=subprocess.PIPE
-    ) as process:
+    with subprocess.Popen([sys.executable, "-c", STUBBORN, *ignored], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
         begun = time.monotonic()
