@@ -1,6 +1,6 @@
 """testinfra's way into a container: one ``docker exec`` for all commands on a host, instead of one for each.
 
-To begin a process in a container costs the engine as much as most commands take. There are ten thousand in the suite.
+To begin a process in a container takes the engine longer than most commands do, of which the suite has thousands.
 """
 
 from __future__ import annotations
