@@ -138,13 +138,6 @@ def test_the_readmes_example_is_a_scenarios(role: str) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_links_of_the_readme_lead_somewhere(role: str) -> None:
-    readme = ROOT / "roles" / role / "README.md"
-    for link in re.findall(r"\]\(([^)#]+)\)", readme.read_text()):
-        assert (readme.parent / link).exists(), link
-
-
-@pytest.mark.parametrize("role", ROLES)
 def test_the_readmes_table_is_what_make_docs_writes(role: str, tmp_path: Path) -> None:
     copy = tmp_path / role
     for part in ("README.md", "meta/main.yml", "meta/argument_specs.yml"):
