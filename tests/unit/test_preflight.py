@@ -57,6 +57,25 @@ def test_every_environment_has_no_problem_but_secrets(environment: str) -> None:
     assert problems(Inventory(f"inventories/{environment}", **SECRETS)) == []
 
 
+def yaml_blocks(document: str) -> list[str]:
+    """The blocks of YAML in a Markdown file of the repository."""
+    return re.findall(r"```yaml\n(.*?)```", (ROOT / document).read_text(), re.S)
+
+
+@pytest.mark.parametrize(("document", "hosts", "variables"), [("README.md", None, 0), ("docs/environments.md", 0, 1)])
+def test_the_documents_environment_has_no_problem(
+    document: str, hosts: int | None, variables: int, tmp_path: Path
+) -> None:
+    """A first environment, made as the document says: a copy of production's, with the document's blocks as its files."""
+    blocks = yaml_blocks(document)
+    directory = Path(shutil.copytree(ROOT / "inventories/production", tmp_path / "acme"))
+    (directory / "group_vars/all/main.yml").write_text(blocks[variables])
+    if hosts is not None:
+        (directory / "hosts.yml").write_text(blocks[hosts])
+    source = {"type": "path", "path": "examples/chatlite"}  # in place of a directory that no machine has
+    assert problems(Inventory(directory, **SECRETS, vault_smtp_password="x", app_source=source)) == []
+
+
 def test_the_task_refuses_if_there_is_a_problem() -> None:
     assert TASK["ansible.builtin.assert"]["that"] == "__preflight_problems | length == 0"
     assert TASK["run_once"]

@@ -3,9 +3,9 @@
 A process that has taken a task says so through a pipe. What the main process hasn't read by then, Celery forgets when
 it stops consuming (``AsynPool.flush``): right where a connection is lost, since another node gets the message, but not
 where the process is waited for. It runs the task, nobody reads its result, and it ends half a minute later; the
-message, unacknowledged, is given back and runs again. Under load that is one stop in twenty.
+message, unacknowledged, is given back and runs again.
 
-A node imports this by ``--include``. docs/decisions/0014 has the measurements.
+A node imports this by ``--include``. docs/decisions/0014 says how often that happened under load.
 """
 
 from __future__ import annotations
