@@ -66,7 +66,7 @@ def yaml_blocks(document: str) -> list[str]:
 def test_the_documents_environment_has_no_problem(
     document: str, hosts: int | None, variables: int, tmp_path: Path
 ) -> None:
-    """A first environment, made as the document says: a copy of production's, with the document's blocks as its files."""
+    """A first environment as the document makes it: a copy of production's, with the document's blocks as its files."""
     blocks = yaml_blocks(document)
     directory = Path(shutil.copytree(ROOT / "inventories/production", tmp_path / "acme"))
     (directory / "group_vars/all/main.yml").write_text(blocks[variables])
