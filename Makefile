@@ -10,6 +10,7 @@ ENV ?= development
 SCENARIO ?=
 UPGRADE ?=
 RELEASES := 12 13
+COLLECTION := collections/ansible_collections/celeriac/fleet
 
 # Each playbook starts dozens of Pythons: without compiled files they would compile Ansible and our plugins each time.
 unexport PYTHONDONTWRITEBYTECODE
@@ -92,7 +93,7 @@ ruff: bootstrap
 	ruff format --check
 
 types: bootstrap
-	mypy $(wildcard plugins/filter/*.py plugins/module_utils/*.py tools/*.py roles/*/files/usr/local/lib/celeriac/*.py)
+	mypy $(COLLECTION)/plugins $(wildcard tools/*.py roles/*/files/usr/local/lib/celeriac/*.py)
 	for app in $(wildcard examples/*/app); do (cd "$${app%/app}" && mypy --config-file ../../pyproject.toml app); done
 
 yamllint: bootstrap

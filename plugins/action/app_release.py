@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shlex
 import tempfile
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible_collections.celeriac.fleet.plugins.plugin_utils import app_source as sources
+from ansible_collections.celeriac.fleet.plugins.plugin_utils import git_mirror as mirrors
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {
@@ -26,30 +25,17 @@ SETTINGS = {
 }
 
 
-@cache
-def shared(name: str) -> ModuleType:
-    """Ours of plugins/module_utils: Ansible has no package for action plugins to import from."""
-    path = ROOT / "plugins/module_utils" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"celeriac_{name}", path)
-    assert spec is not None and spec.loader is not None  # noqa: S101, PT018 - it ends in .py
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
-
-
 def source_of(wanted: Mapping[str, Any], version: str, git: Mapping[str, Any]) -> Any:
     """The source that ``app_source`` describes.
 
     :param version: ``app_version``, which goes before what ``wanted`` says
     :param git: ``ssh_key``, ``known_hosts`` and ``token``
     """
-    sources = shared("app_source")
     for problem in sources.problems(wanted, version, ROOT):
         raise sources.SourceError(problem)
     if wanted["type"] == "package":
         return sources.Package(str(wanted["requirement"]), version, ROOT)
     if wanted["type"] == "git":
-        mirrors = shared("git_mirror")
         secrets = {name: str(value) for name, value in git.items()}
         mirror = mirrors.Mirror(str(wanted["repo"]), mirrors.cache_directory(), mirrors.this_run(), **secrets)
         return sources.Commit(mirror, version or str(wanted["version"]), str(wanted.get("path") or ""))
@@ -105,8 +91,8 @@ class ActionModule(ActionBase):
         settings = {name: arguments.pop(name, default) for name, default in SETTINGS.items()}
         try:
             source = source_of(wanted, version, git)
-            plan = shared("app_source").plan(source, settings)
-        except (shared("app_source").SourceError, shared("git_mirror").GitError) as error:
+            plan = sources.plan(source, settings)
+        except (sources.SourceError, mirrors.GitError) as error:
             raise AnsibleActionFail(str(error)) from None
         directory = f"{arguments['releases']}/{plan['release']}"
         result = {"release": plan["release"], "directory": directory}
@@ -133,4 +119,6 @@ class ActionModule(ActionBase):
                 self._remove_tmp_path(self._connection._shell.tmpdir)
 
     def _module(self, arguments: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
-        return dict(self._execute_module(module_name="app_release", module_args=arguments, task_vars=task_vars))
+        return dict(
+            self._execute_module(module_name="celeriac.fleet.app_release", module_args=arguments, task_vars=task_vars)
+        )

@@ -45,4 +45,6 @@ class ActionModule(ActionBase):
         tasks = good(said.replace("\r\n", "\n"), arguments["digest"])
         if tasks is not None:
             return {"changed": False, "tasks": tasks}
-        return dict(self._execute_module(module_name="celery_check", module_args=arguments, task_vars=task_vars))
+        return dict(
+            self._execute_module(module_name="celeriac.fleet.celery_check", module_args=arguments, task_vars=task_vars)
+        )

@@ -99,7 +99,9 @@ class ActionModule(ActionBase):
         said = self._low_level_execute_command(look(arguments))["stdout"].replace("\r\n", "\n")
         if as_it_should_be(said, arguments):
             return {"changed": False, "paths": []}
-        return dict(self._execute_module(module_name="managed_files", module_args=arguments, task_vars=task_vars))
+        return dict(
+            self._execute_module(module_name="celeriac.fleet.managed_files", module_args=arguments, task_vars=task_vars)
+        )
 
     def _rendered(self, entry: Entry, item: Mapping[str, Any], task_vars: dict[str, Any]) -> Entry:
         if "src" not in entry:

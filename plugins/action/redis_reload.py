@@ -32,5 +32,7 @@ class ActionModule(ActionBase):
         if not self._low_level_execute_command(look(self._task.args["instances"]))["stdout"].strip():
             return {"changed": False, "reloaded": []}
         return dict(
-            self._execute_module(module_name="redis_reload", module_args=dict(self._task.args), task_vars=task_vars)
+            self._execute_module(
+                module_name="celeriac.fleet.redis_reload", module_args=dict(self._task.args), task_vars=task_vars
+            )
         )

@@ -5,28 +5,14 @@ The judgement is the module's own, by its functions.
 
 from __future__ import annotations
 
-import importlib.util
 import shlex
 from collections.abc import Iterable, Mapping
-from functools import cache
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.celeriac.fleet.plugins.module_utils import systemd_state
 
 Unit = Mapping[str, Any]
-
-
-@cache
-def shared() -> ModuleType:
-    """Ours of plugins/module_utils: Ansible has no package for action plugins to import from."""
-    path = Path(__file__).parents[1] / "module_utils" / "systemd_state.py"
-    spec = importlib.util.spec_from_file_location("celeriac_systemd_state", path)
-    assert spec is not None and spec.loader is not None  # noqa: S101, PT018 - it ends in .py
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
 
 
 def look(units: Iterable[Unit], retire: Iterable[str], mask: Iterable[str]) -> str:
@@ -34,9 +20,9 @@ def look(units: Iterable[Unit], retire: Iterable[str], mask: Iterable[str]) -> s
     names = " ".join(shlex.quote(name) for name in [*(unit["name"] for unit in units), *mask])
     inputs = " ".join(shlex.quote(path) for unit in units for path in unit.get("inputs") or [])
     patterns = " ".join(shlex.quote(pattern) for pattern in retire)
-    system = shared().SYSTEM
+    system = systemd_state.SYSTEM
     files = " ".join(f"{system}/*.wants/{each} {system}/{each} {system}/{each}.d" for each in retire)
-    show = f"systemctl --no-pager show --timestamp=us+utc --property={','.join(shared().PROPERTIES)} -- {names}"
+    show = f"systemctl --no-pager show --timestamp=us+utc --property={','.join(systemd_state.PROPERTIES)} -- {names}"
     return (
         "export LC_ALL=C; "
         f"shown=$({show if names else ''}); "
@@ -54,7 +40,7 @@ def look(units: Iterable[Unit], retire: Iterable[str], mask: Iterable[str]) -> s
 def nothing_to_do(said: str, units: list[Unit], keep: Iterable[str], mask: list[str]) -> bool:
     """Whether the module would change nothing, by what ``look`` printed."""
     shown, matching, changed, *_ = [*said.replace("\r\n", "\n").split("==\n"), "", ""]
-    states = shared().parse_show(shown)
+    states = systemd_state.parse_show(shown)
     wanted = [unit["name"] for unit in units]
     answered = len(states) == len(wanted) + len(mask) and all("LoadState" in state for state in states)
     if not answered or "replaced" in changed.split("\n"):
@@ -71,13 +57,13 @@ def nothing_to_do(said: str, units: list[Unit], keep: Iterable[str], mask: list[
 def _settled(unit: Unit, state: Mapping[str, str], times: Mapping[str, float]) -> bool:
     if state["LoadState"] != "loaded" or state["NeedDaemonReload"] == "yes":
         return False
-    if state["UnitFileState"] not in shared().ENABLED:
+    if state["UnitFileState"] not in systemd_state.ENABLED:
         return False
     if not unit.get("start", True):
         return True
-    files = [*shared().Units.files(state), *(unit.get("inputs") or [])]
+    files = [*systemd_state.Units.files(state), *(unit.get("inputs") or [])]
     change = max((times[path] for path in files if path in times), default=0.0)
-    return shared().runs(state) and change <= shared().seconds(state["InactiveExitTimestamp"])
+    return systemd_state.runs(state) and change <= systemd_state.seconds(state["InactiveExitTimestamp"])
 
 
 class ActionModule(ActionBase):
@@ -89,6 +75,8 @@ class ActionModule(ActionBase):
         units, retire, keep, mask = (list(arguments.get(key) or []) for key in ("units", "retire", "keep", "mask"))
         said = self._low_level_execute_command(look(units, retire, mask))["stdout"]
         if nothing_to_do(said, units, keep, mask):
-            nothing: dict[str, Any] = {verb: [] for verb in shared().VERBS}
+            nothing: dict[str, Any] = {verb: [] for verb in systemd_state.VERBS}
             return {"changed": False, **nothing}
-        return dict(self._execute_module(module_name="systemd_units", module_args=arguments, task_vars=task_vars))
+        return dict(
+            self._execute_module(module_name="celeriac.fleet.systemd_units", module_args=arguments, task_vars=task_vars)
+        )

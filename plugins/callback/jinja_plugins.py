@@ -19,7 +19,7 @@ author: The Celeriac developers
 """
 
 
-class CallbackModule(CallbackBase):  # type: ignore[misc]  # Ansible has no types
+class CallbackModule(CallbackBase):
     """Ansible's hook at the start of a run."""
 
     CALLBACK_VERSION = 2.0
@@ -28,5 +28,5 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # Ansible has no type
 
     def v2_playbook_on_start(self, playbook: Playbook) -> None:
         """Ask for one of each kind: that loads all."""
-        filter_loader.get("default")
+        filter_loader.get("celeriac.fleet.redis_url")
         test_loader.get("defined")

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
-from ansible.module_utils.app_releases import complete, locked, mark_complete, remove
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celeriac.fleet.plugins.module_utils.app_releases import complete, locked, mark_complete, remove
 
 TOOLS = "/usr/local/lib/celeriac"
 PYTHON = ".celeriac-python"  # link to the interpreter that the virtualenv was made with

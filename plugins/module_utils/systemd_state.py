@@ -166,7 +166,7 @@ class Units:
         return start, restart
 
     @staticmethod
-    def files(state: dict[str, str]) -> list[str]:
+    def files(state: Mapping[str, str]) -> list[str]:
         return [path for path in [state["FragmentPath"], *state["DropInPaths"].split()] if path]
 
 

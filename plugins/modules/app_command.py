@@ -25,7 +25,7 @@ author: Celeriac
 
 EXAMPLES = r"""
 - name: Migrate the database
-  app_command:
+  celeriac.fleet.app_command:
     command: [python, manage.py, migrate, --noinput]
     directory: /opt/shop/releases/3f1c0a9be27d
     environment_file: /etc/shop/next.env
@@ -43,7 +43,7 @@ import pwd
 import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.celery_app import read_environment
+from ansible_collections.celeriac.fleet.plugins.module_utils.celery_app import read_environment
 
 DONE = ".celeriac-command"
 TAIL = 15  # lines

@@ -80,7 +80,7 @@ author: Celeriac
 
 EXAMPLES = r"""
 - name: Build the release
-  app_release:
+  celeriac.fleet.app_release:
     source: {type: git, repo: "https://git.example/shop.git", version: v1.4.2}
     git: {token: "{{ vault_git_token }}"}
     releases: /opt/shop/releases
@@ -89,7 +89,7 @@ EXAMPLES = r"""
   register: __release
 
 - name: Remove old releases
-  app_release:
+  celeriac.fleet.app_release:
     state: pruned
     releases: /opt/shop/releases
     current: /opt/shop/current
@@ -110,9 +110,24 @@ import tempfile
 from datetime import UTC, datetime
 from typing import Any
 
-from ansible.module_utils.app_releases import LockedError, complete, link, locked, mark_complete, remove, to_prune
-from ansible.module_utils.app_virtualenv import BuildError, Virtualenvs, finish, interpreter, made_with, version_of
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celeriac.fleet.plugins.module_utils.app_releases import (
+    LockedError,
+    complete,
+    link,
+    locked,
+    mark_complete,
+    remove,
+    to_prune,
+)
+from ansible_collections.celeriac.fleet.plugins.module_utils.app_virtualenv import (
+    BuildError,
+    Virtualenvs,
+    finish,
+    interpreter,
+    made_with,
+    version_of,
+)
 
 WAIT = 900  # seconds that a build waits for another one
 

@@ -38,7 +38,7 @@ author: Celeriac
 
 EXAMPLES = r"""
 - name: Check the release
-  celery_check:
+  celeriac.fleet.celery_check:
     app: app.core.celery_config
     directory: /opt/chatlite/releases/3f1c0a9be27d
     current: /opt/chatlite/current
@@ -58,7 +58,7 @@ import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.celery_app import Probe, ProbeError, read_environment
+from ansible_collections.celeriac.fleet.plugins.module_utils.celery_app import Probe, ProbeError, read_environment
 
 CHECKED = ".celeriac-checked"
 LIMIT = 120  # seconds that an import may take

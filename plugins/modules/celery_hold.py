@@ -39,7 +39,7 @@ author: Celeriac
 
 EXAMPLES = r"""
 - name: Drain and hold
-  celery_hold:
+  celeriac.fleet.celery_hold:
     app: app.core.celery_config
     nodes: [{name: crawler, queues: [crawl_queue], unit: chatlite-worker@crawler.service}]
     state: held
@@ -67,9 +67,9 @@ import time
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.celery_app import Probe, ProbeError, read_environment
-from ansible.module_utils.celery_broker import CODE as BROKER
-from ansible.module_utils.systemd_state import RUNNING, Units
+from ansible_collections.celeriac.fleet.plugins.module_utils.celery_app import Probe, ProbeError, read_environment
+from ansible_collections.celeriac.fleet.plugins.module_utils.celery_broker import CODE as BROKER
+from ansible_collections.celeriac.fleet.plugins.module_utils.systemd_state import RUNNING, Units
 
 SLICE = 2.0  # seconds that nodes are looked at for, in one question
 CODE = (

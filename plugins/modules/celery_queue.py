@@ -39,7 +39,7 @@ author: Celeriac
 
 EXAMPLES = r"""
 - name: Purge
-  celery_queue:
+  celeriac.fleet.celery_queue:
     app: app.core.celery_config
     state: purged
     queue: crawl_queue
@@ -67,8 +67,8 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.celery_app import Probe, ProbeError, read_environment
-from ansible.module_utils.celery_broker import CODE as BROKER
+from ansible_collections.celeriac.fleet.plugins.module_utils.celery_app import Probe, ProbeError, read_environment
+from ansible_collections.celeriac.fleet.plugins.module_utils.celery_broker import CODE as BROKER
 
 MESSAGES = 500  # at most in one batch
 SIZE = 4 * 2**20  # bytes, after which a batch ends

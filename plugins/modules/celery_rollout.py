@@ -63,7 +63,7 @@ author: Celeriac
 
 EXAMPLES = r"""
 - name: Roll out
-  celery_rollout:
+  celeriac.fleet.celery_rollout:
     app: app.core.celery_config
     nodes: [{name: crawler, queues: [crawl_queue], unit: chatlite-worker@crawler.service}]
     target: chatlite-workers.target
@@ -96,9 +96,9 @@ import time
 from typing import NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.celery_app import Probe, ProbeError, read_environment
-from ansible.module_utils.systemd_state import SYSTEM, Units, seconds
-from ansible.module_utils.undo import Undo
+from ansible_collections.celeriac.fleet.plugins.module_utils.celery_app import Probe, ProbeError, read_environment
+from ansible_collections.celeriac.fleet.plugins.module_utils.systemd_state import SYSTEM, Units, seconds
+from ansible_collections.celeriac.fleet.plugins.module_utils.undo import Undo
 
 LIVE = ".celeriac-live"
 APP = re.compile(r"(?:--app[= ]|-A )(\S+)")

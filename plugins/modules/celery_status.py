@@ -43,7 +43,7 @@ author: Celeriac
 
 EXAMPLES = r"""
 - name: Look
-  celery_status:
+  celeriac.fleet.celery_status:
     app: app.core.celery_config
     nodes: [{name: crawler, queues: [crawl_queue], unit: chatlite-worker@crawler.service}]
     queues: [crawl_queue, default]
@@ -97,9 +97,9 @@ from datetime import datetime
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.celery_app import Probe, ProbeError, read_environment
-from ansible.module_utils.celery_broker import CODE as BROKER
-from ansible.module_utils.systemd_state import parse_show, seconds
+from ansible_collections.celeriac.fleet.plugins.module_utils.celery_app import Probe, ProbeError, read_environment
+from ansible_collections.celeriac.fleet.plugins.module_utils.celery_broker import CODE as BROKER
+from ansible_collections.celeriac.fleet.plugins.module_utils.systemd_state import parse_show, seconds
 
 LIVE = ".celeriac-live"
 PROPERTIES = "LoadState ActiveState SubState Result NRestarts MainPID MemoryCurrent ActiveEnterTimestamp".split()

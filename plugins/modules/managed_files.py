@@ -72,7 +72,7 @@ author: Celeriac
 
 EXAMPLES = r"""
 - name: Write the units
-  managed_files:
+  celeriac.fleet.managed_files:
     files:
       - path: /etc/systemd/system/chatlite-worker@{name}.service.d/node.conf
         src: etc/systemd/system/worker@.service.d/node.conf.j2
@@ -96,7 +96,7 @@ import tempfile
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.undo import Undo
+from ansible_collections.celeriac.fleet.plugins.module_utils.undo import Undo
 
 
 def read(path: str) -> str | None:

@@ -39,7 +39,7 @@ author: Celeriac
 
 EXAMPLES = r"""
 - name: Load users and certificates
-  redis_reload:
+  celeriac.fleet.redis_reload:
     user: celeriac
     login: /etc/redis/celeriac.env
     instances:

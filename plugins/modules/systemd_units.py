@@ -49,7 +49,7 @@ author: Celeriac
 
 EXAMPLES = r"""
 - name: Run the nodes
-  systemd_units:
+  celeriac.fleet.systemd_units:
     units:
       - name: chatlite-worker@crawler.service
         inputs: [/etc/chatlite/chatlite.env, /opt/chatlite/current]
@@ -64,7 +64,7 @@ restarted: {description: Units that were restarted., returned: always, type: lis
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.systemd_state import Units
+from ansible_collections.celeriac.fleet.plugins.module_utils.systemd_state import Units
 
 
 def main() -> None:

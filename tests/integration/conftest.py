@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 import testinfra
-from live import Inventory, Variables
-from load import Ledger, LedgerLoad
-from servers import Server
-from shell import Shell
 from testinfra.host import Host
+
+from tests.support.live import Inventory, Variables
+from tests.support.load import Ledger, LedgerLoad
+from tests.support.servers import Server
+from tests.support.shell import Shell
 
 ROOT = Path(__file__).resolve().parents[2]
 Shell.register()

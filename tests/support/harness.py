@@ -1,14 +1,12 @@
-"""What unit and template tests share: plugins loaded by path, modules run for real, inventories and templates read as
-Ansible reads them."""
+"""What unit and template tests share: our collection where Ansible finds it, modules run for real, inventories and
+templates read as Ansible reads them."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
 import json
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -17,9 +15,8 @@ from types import ModuleType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-os.environ["ANSIBLE_CONFIG"] = str(ROOT / "ansible.cfg")  # before Ansible is imported: it says where our filters are
+os.environ["ANSIBLE_CONFIG"] = str(ROOT / "ansible.cfg")  # before Ansible is imported: it says where our collection is
 
-import ansible.module_utils  # noqa: E402
 import yaml  # noqa: E402
 from ansible.inventory.manager import InventoryManager  # noqa: E402
 from ansible.module_utils.testing import patch_module_args  # noqa: E402
@@ -33,9 +30,9 @@ from hypothesis import settings  # noqa: E402
 settings.register_profile("celeriac", deadline=None, max_examples=60)  # a busy machine is no bug
 settings.load_profile("celeriac")
 
-init_plugin_loader([])
-# Modules find ours there as they do on a host.
-ansible.module_utils.__path__.append(str(ROOT / "plugins" / "module_utils"))
+init_plugin_loader([])  # from here on our collection can be imported
+
+from ansible_collections.celeriac.fleet.plugins.action.managed_files import expand  # noqa: E402
 
 ROLES = sorted(path.parent.name for path in (ROOT / "roles").glob("*/tasks"))
 ENVIRONMENTS = sorted(
@@ -48,23 +45,10 @@ SECRETS = {
 }
 
 
-@cache
-def load(path: str) -> ModuleType:
-    """A plugin, imported by its path from the repository's root; of module_utils the one that modules import."""
-    if "module_utils" in path:
-        return importlib.import_module(f"ansible.module_utils.{Path(path).stem}")
-    name = "celeriac_" + path.removesuffix(".py").replace("/", "_")
-    spec = importlib.util.spec_from_file_location(name, ROOT / path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def run_module(path: str, arguments: Mapping[str, Any], scratch: Path, *, check: bool = False) -> dict[str, Any]:
-    """Run a module in this process; what it returns as JSON, failures included."""
+def run_module(
+    module: ModuleType, arguments: Mapping[str, Any], scratch: Path, *, check: bool = False
+) -> dict[str, Any]:
+    """Run a module of plugins/modules in this process; what it returns as JSON, failures included."""
     internal = {"_ansible_check_mode": check, "_ansible_diff": True, "_ansible_remote_tmp": str(scratch)}
     out, umask = io.StringIO(), os.umask(0o022)
     os.umask(umask)
@@ -74,7 +58,7 @@ def run_module(path: str, arguments: Mapping[str, Any], scratch: Path, *, check:
             contextlib.redirect_stdout(out),
             contextlib.suppress(SystemExit),
         ):
-            load(path).main()
+            module.main()
     finally:
         os.umask(umask)
     return dict(json.loads(out.getvalue().strip().splitlines()[-1]))
@@ -174,7 +158,6 @@ def files(inventory: Inventory, role: str, host: str, **more: Any) -> dict[str, 
 
 
 def _files(inventory: Inventory, role: str, host: str, more: Mapping[str, Any]) -> Iterator[tuple[str, File]]:
-    expand = load("plugins/action/managed_files.py").expand
     loader, directory = inventory.loader, ROOT / "roles" / role
 
     def trusted(name: str) -> Any:
@@ -194,7 +177,7 @@ def _files(inventory: Inventory, role: str, host: str, more: Mapping[str, Any]) 
     paths = [path for name in names if (path := directory / f"tasks/{name}.yml").exists()]
     steps = [step for path in paths for step in trusted(str(path.relative_to(directory)))]
     flat = [each for step in steps for each in [step, *step.get("block", [])]]
-    tasks = [task["managed_files"] for task in flat if "managed_files" in task]
+    tasks = [task["celeriac.fleet.managed_files"] for task in flat if "celeriac.fleet.managed_files" in task]
     assert tasks, f"{role} has no task that writes files"
     templar = Templar(loader=loader, variables=variables)
     for task in tasks:

@@ -13,7 +13,8 @@ from typing import Any
 import redis
 from celery import Celery
 from kombu.exceptions import OperationalError
-from servers import Server
+
+from tests.support.servers import Server
 
 ERRORS = (redis.RedisError, OperationalError, OSError)
 

@@ -6,12 +6,10 @@ from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
 
-from harness import load
+from ansible_collections.celeriac.fleet.plugins.plugin_utils import redis_checks as checks
+from ansible_collections.celeriac.fleet.plugins.plugin_utils import redis_grammar as grammar
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-
-grammar = load("plugins/module_utils/redis_grammar.py")
-checks = load("plugins/module_utils/redis_checks.py")
 
 Strategy = st.SearchStrategy[Any]
 

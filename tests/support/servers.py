@@ -12,8 +12,9 @@ from typing import Any
 
 import redis
 from cryptography import x509
-from live import Variables, tls_of
 from testinfra.host import Host
+
+from tests.support.live import Variables, tls_of
 
 
 def renewal(servers: Iterable[Server]) -> dict[str, int]:

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from load import Ledger, LedgerLoad, Report
 from testinfra.host import Host
+
+from tests.support.load import Ledger, LedgerLoad, Report
 
 
 @dataclass(frozen=True)

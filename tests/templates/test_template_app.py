@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import ENVIRONMENTS, SECRETS, File, Inventory, files, load
+from ansible_collections.celeriac.fleet.plugins.module_utils import celery_app
 from kombu.utils.url import parse_url
+
+from tests.support.harness import ENVIRONMENTS, SECRETS, File, Inventory, files
 
 NASTY = [
     "two words",
@@ -37,7 +39,7 @@ def rendered(environment: str, host: str, **more: Any) -> dict[str, File]:
 def environment_of(found: dict[str, File], directory: Path) -> dict[str, str]:
     path = directory / "app.env"
     path.write_text(found["/etc/chatlite/chatlite.env"].content, encoding="utf-8")
-    return dict(load("plugins/module_utils/celery_app.py").read_environment(str(path)))
+    return dict(celery_app.read_environment(str(path)))
 
 
 @EVERY_WORKER

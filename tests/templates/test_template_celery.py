@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import units
-from celery_worker import accepted, accepted_by_beat, node_of, started
-from harness import ENVIRONMENTS, File, Inventory, defaults, files, load
+from ansible_collections.celeriac.fleet.plugins.plugin_utils import celery_sandbox
+
+from tests.support import units
+from tests.support.celery_worker import accepted, accepted_by_beat, node_of, started
+from tests.support.harness import ENVIRONMENTS, File, Inventory, defaults, files
 
 WORKERS = [
     (environment, host)
@@ -58,7 +60,7 @@ def unit(found: Rendered, name: str) -> units.Unit:
 @EVERY_WORKER
 def test_each_node_of_the_inventory_has_a_drop_in(environment: str, host: str) -> None:
     inventory, found = rendered(environment, host)
-    nodes = inventory.evaluate(host, f"celery_nodes | celery_host_nodes('{host}')")
+    nodes = inventory.evaluate(host, f"celery_nodes | celeriac.fleet.celery_host_nodes('{host}')")
     assert nodes
     assert set(drop_ins(found)) == {node["name"] for node in nodes}
 
@@ -66,7 +68,8 @@ def test_each_node_of_the_inventory_has_a_drop_in(environment: str, host: str) -
 @EVERY_WORKER
 def test_celery_multi_starts_one_node_with_the_inventorys_options(environment: str, host: str) -> None:
     inventory, found = rendered(environment, host)
-    nodes = {node["name"]: node for node in inventory.evaluate(host, f"celery_nodes | celery_host_nodes('{host}')")}
+    expanded = inventory.evaluate(host, f"celery_nodes | celeriac.fleet.celery_host_nodes('{host}')")
+    nodes = {node["name"]: node for node in expanded}
     for name, drop_in in drop_ins(found).items():
         program, *arguments = start(drop_in, name)
         assert [program, *arguments[:2]] == ["/opt/chatlite/current/.venv/bin/celery", "multi", "start"]
@@ -393,19 +396,17 @@ def test_exposure_is_at_most_1_0(systemd: dict[str, str], name: str) -> None:
 
 # -- sandbox
 
-SANDBOX = load("plugins/module_utils/celery_sandbox.py")
-
 
 @pytest.mark.parametrize("name", ["chatlite-worker@.service", "chatlite-beat.service"])
 def test_each_directive_of_the_sandbox_has_a_switch(name: str) -> None:
     switched = {
-        **dict.fromkeys(SANDBOX.DEFAULTS, False),
+        **dict.fromkeys(celery_sandbox.DEFAULTS, False),
         "ProtectSystem": True,
         "ReadWritePaths": ["/srv/media", "/srv/%i"],
     }
     _, found = rendered("development", "dev1", celery_sandbox=switched)
     service = unit(found, name)["Service"]
-    assert {key for key, _ in service if key in SANDBOX.DEFAULTS} == {"ProtectSystem"}
+    assert {key for key, _ in service if key in celery_sandbox.DEFAULTS} == {"ProtectSystem"}
     assert units.last(unit(found, name), "Service", "ProtectSystem") == "true"
     assert [value for key, value in service if key == "ReadWritePaths"] == ["/srv/media", "/srv/%i"]
 
@@ -415,7 +416,7 @@ def test_systemd_knows_each_directive_that_the_sandbox_may_have(systemd: dict[st
     beat = Path(systemd["directory"], "chatlite-beat.service")
     beat.write_text(
         beat.read_text().replace(
-            "[Install]", "".join(f"{name}=\n" for name in (*SANDBOX.MORE, "Sandbox")) + "[Install]"
+            "[Install]", "".join(f"{name}=\n" for name in (*celery_sandbox.MORE, "Sandbox")) + "[Install]"
         )
     )
     done = analyze(systemd, "verify", "--man=no", str(beat))

@@ -7,11 +7,11 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
-import units
-from harness import ENVIRONMENTS, REDIS_HOST, SECRETS, File, Inventory, files, load
-from redis_conf import directives
+from ansible_collections.celeriac.fleet.plugins.plugin_utils import redis_instances as redis
 
-redis = load("plugins/filter/redis.py")
+from tests.support import units
+from tests.support.harness import ENVIRONMENTS, REDIS_HOST, SECRETS, File, Inventory, files
+from tests.support.redis_conf import directives
 
 BROKERS = [
     (environment, host)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import units
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from harness import ROOT, defaults
+
+from tests.support import units
+from tests.support.harness import ROOT, defaults
 
 TEMPLATES = ROOT / "roles/redis/templates"
 SERVICE, TIMER = "etc/systemd/system/redis-backup@.service.j2", "etc/systemd/system/redis-backup@.timer.j2"

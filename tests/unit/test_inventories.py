@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
-from harness import ENVIRONMENTS, ROOT, SECRETS, Inventory, read_yaml
+
+from tests.support.harness import ENVIRONMENTS, ROOT, SECRETS, Inventory, read_yaml
 
 INVENTORIES = ROOT / "inventories"
 DEVELOPMENT = {"development"}  # whose secrets are made on first use

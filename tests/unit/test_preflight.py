@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from ansible.template import Templar, trust_as_template
-from harness import ENVIRONMENTS, FACTS, ROOT, SECRETS, Inventory, read_yaml
+
+from tests.support.harness import ENVIRONMENTS, FACTS, ROOT, SECRETS, Inventory, read_yaml
 
 PLAYBOOK = ROOT / "playbooks/preflight.yml"
 *_, TASK = read_yaml(PLAYBOOK)[0]["tasks"]

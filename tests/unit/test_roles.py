@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import ROLES, ROOT, defaults, read_yaml, specs
+
+from tests.support.harness import ROLES, ROOT, defaults, read_yaml, specs
 
 # what another role of the same host declares, with its reason
 BORROWED = {("app", "celery_app"): "only in the usage example of app-run, with a default"}
@@ -66,8 +67,7 @@ def test_every_option_is_used(role: str, path: str, option: dict[str, Any]) -> N
     directory = ROOT / "roles" / role
     sources = [*directory.glob("tasks/*.yml"), *directory.glob("vars/*.yml"), *directory.glob("templates/**/*.j2")]
     texts = [file.read_text() for file in sources]
-    plugins = [path for kind in ("filter", "module_utils") for path in (ROOT / "plugins" / kind).glob(f"{role}*.py")]
-    texts += [path.read_text() for path in plugins]
+    texts += [path.read_text() for path in (ROOT / "plugins").glob(f"*_utils/{role}*.py")]
     assert any(re.search(rf"\b{name}\b", text) for text in texts)
 
 
@@ -119,10 +119,12 @@ def roles_of(playbook: Path) -> set[str]:
     for play in read_yaml(playbook):
         if imported := play.get("ansible.builtin.import_playbook"):
             found |= roles_of((playbook.parent / imported).resolve())
-        found |= {entry["role"] for entry in play.get("roles", [])}
+        found |= {entry["role"].rpartition(".")[2] for entry in play.get("roles", [])}
         tasks = play.get("tasks", [])
         found |= {
-            task["ansible.builtin.import_role"]["name"] for task in tasks if "ansible.builtin.import_role" in task
+            task["ansible.builtin.import_role"]["name"].rpartition(".")[2]
+            for task in tasks
+            if "ansible.builtin.import_role" in task
         }
     return found
 

@@ -7,7 +7,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from shell import Shell
+
+from tests.support.shell import Shell
 
 # Containers are this machine's processes; each `docker exec` is noted in $CALLS.
 DOCKER = """#!/bin/sh

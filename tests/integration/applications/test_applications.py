@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import redis
 import testinfra
-from live import Inventory
-from servers import Server
 from testinfra.host import Host
+
+from tests.support.live import Inventory
+from tests.support.servers import Server
 
 testinfra_hosts = ["ansible://workers"]
 

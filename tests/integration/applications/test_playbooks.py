@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from live import Inventory
 from testinfra.host import Host
+
+from tests.support.live import Inventory
 
 testinfra_hosts = ["ansible://redis"]
 

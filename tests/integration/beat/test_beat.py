@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 import testinfra
-from servers import Server
 from testinfra.host import Host
+
+from tests.support.servers import Server
 
 testinfra_hosts = ["ansible://redis"]
 pytestmark = pytest.mark.destructive

@@ -15,7 +15,7 @@ testinfra_hosts = ["ansible://workers"]
 @pytest.fixture(scope="module")
 def nodes(host: Host, variables) -> list[dict[str, Any]]:
     """The nodes that this host has to run."""
-    return variables.evaluate(f"celery_nodes | celery_host_nodes('{host.backend.host}')")
+    return variables.evaluate(f"celery_nodes | celeriac.fleet.celery_host_nodes('{host.backend.host}')")
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from load import Load
-from servers import Server
 from testinfra.host import Host
+
+from tests.support.load import Load
+from tests.support.servers import Server
 
 testinfra_hosts = ["ansible://workers"]
 pytestmark = [pytest.mark.destructive, pytest.mark.slow]

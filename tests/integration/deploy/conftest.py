@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from live import Variables
 from testinfra.host import Host
+
+from tests.support.live import Variables
 
 ROOT = Path(__file__).resolve().parents[3]
 

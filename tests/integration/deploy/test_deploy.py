@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from live import Inventory
-from load import Ledger, Line
-from servers import Server
 from testinfra.host import Host
+
+from tests.support.live import Inventory
+from tests.support.load import Ledger, Line
+from tests.support.servers import Server
 
 testinfra_hosts = ["ansible://redis"]
 pytestmark = pytest.mark.destructive

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import testinfra
-from live import Inventory
-from load import Ledger, LedgerLoad
 from testinfra.host import Host
-from trial import Node, Trial
+
+from tests.support.live import Inventory
+from tests.support.load import Ledger, LedgerLoad
+from tests.support.trial import Node, Trial
 
 RATE = 70  # tasks a second: one of the two hosts can do them alone
 
@@ -23,7 +24,7 @@ def nodes(inventory: Inventory, workers: dict[str, Host], app: str) -> list[Node
     return [
         Node(app, node["name"], name, host)
         for name, host in workers.items()
-        for node in inventory[name].evaluate(f"celery_nodes | celery_host_nodes('{name}')")
+        for node in inventory[name].evaluate(f"celery_nodes | celeriac.fleet.celery_host_nodes('{name}')")
     ]
 
 

@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from load import Ledger
-from servers import Server
 from testinfra.host import Host
-from trial import Node
+
+from tests.support.load import Ledger
+from tests.support.servers import Server
+from tests.support.trial import Node
 
 testinfra_hosts = ["ansible://redis"]
 pytestmark = [pytest.mark.destructive, pytest.mark.slow]

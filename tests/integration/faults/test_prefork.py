@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 
 import pytest
-from servers import Server
-from trial import Node
+
+from tests.support.servers import Server
+from tests.support.trial import Node
 
 testinfra_hosts = ["ansible://redis"]
 pytestmark = pytest.mark.destructive

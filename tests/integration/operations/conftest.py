@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from servers import Server
 from testinfra.host import Host
+
+from tests.support.servers import Server
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ testinfra_hosts = ["ansible://workers"]
 @pytest.fixture
 def main_pids(variables, host: Host, unit: Callable, show: Callable) -> Callable[[], dict[str, str]]:
     """Node -> its main process."""
-    nodes = variables.evaluate(f"celery_nodes | celery_host_nodes('{host.backend.host}')")
+    nodes = variables.evaluate(f"celery_nodes | celeriac.fleet.celery_host_nodes('{host.backend.host}')")
     return lambda: {node["name"]: show(unit(node["name"]), "MainPID") for node in nodes}
 
 

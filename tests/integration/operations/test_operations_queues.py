@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import Server
 from testinfra.host import Host
+
+from tests.support.servers import Server
 
 pytestmark = pytest.mark.destructive
 testinfra_hosts = ["ansible://workers"]

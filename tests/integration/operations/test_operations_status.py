@@ -7,15 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from servers import Server
 from testinfra.host import Host
+
+from tests.support.servers import Server
 
 testinfra_hosts = ["ansible://workers"]
 
 
 def test_status_says_what_runs(host: Host, status: Callable, variables, hostname: str, inventory) -> None:
     said = status()
-    nodes = variables.evaluate(f"celery_nodes | celery_host_nodes('{host.backend.host}')")
+    nodes = variables.evaluate(f"celery_nodes | celeriac.fleet.celery_host_nodes('{host.backend.host}')")
     assert said["problems"] == []
     release = host.check_output("basename $(readlink /opt/%s/current)", variables["app_name"])
     for node in nodes:

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from servers import Server
 from testinfra.host import Host
+
+from tests.support.servers import Server
 
 testinfra_hosts = ["ansible://workers"]
 

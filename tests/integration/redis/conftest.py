@@ -6,9 +6,10 @@ import os
 from collections.abc import Callable
 
 import pytest
-from live import Inventory, Variables
-from servers import Server
 from testinfra.host import Host
+
+from tests.support.live import Inventory, Variables
+from tests.support.servers import Server
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -7,9 +7,10 @@ import shlex
 
 import pytest
 import redis
-from redis_conf import directives
-from servers import Server
 from testinfra.host import Host
+
+from tests.support.redis_conf import directives
+from tests.support.servers import Server
 
 testinfra_hosts = ["ansible://redis"]
 

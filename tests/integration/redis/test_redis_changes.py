@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 import redis
-from live import Inventory, Variables
-from servers import Server
+
+from tests.support.live import Inventory, Variables
+from tests.support.servers import Server
 
 pytestmark = pytest.mark.destructive
 

@@ -12,15 +12,19 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import harness
 import pytest
+from ansible_collections.celeriac.fleet.plugins.plugin_utils import redis_grammar as grammar
+from ansible_collections.celeriac.fleet.plugins.plugin_utils import redis_instances as redis
+from ansible_collections.celeriac.fleet.plugins.plugin_utils import redis_problems as problems
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from live import Inventory
-from redis_definitions import MARK, collected, definitions, rules_of, settings_of
 from testinfra.host import Host
+
+from tests.support import harness
+from tests.support.live import Inventory
+from tests.support.redis_definitions import MARK, collected, definitions, rules_of, settings_of
 
 testinfra_hosts = ["ansible://redis"]
 pytestmark = [pytest.mark.slow, pytest.mark.destructive]  # it starts hundreds of servers, one after the other
@@ -30,10 +34,6 @@ HERE = "/srv/celeriac-definitions"
 BARE = {"name": "x", "flavor": "redis", "port": 1, "profile": "cache", "tls": {}, "bind": [], "maxmemory": 0}
 FILES = ("redis_tls_ca_certificate", "redis_tls_certificate", "redis_tls_private_key")
 PATH = re.compile(r"redis_(instances|users)(\[\d+\]( \([a-z][a-z0-9_-]*\))?)? ")
-
-problems = harness.load("plugins/filter/redis_problems.py")
-grammar = harness.load("plugins/module_utils/redis_grammar.py")
-redis = harness.load("plugins/filter/redis.py")
 
 
 @dataclass

@@ -12,8 +12,9 @@ import pytest
 import redis
 from celery import Celery
 from kombu.exceptions import OperationalError
-from servers import Server
 from testinfra.host import Host
+
+from tests.support.servers import Server
 
 testinfra_hosts = ["ansible://redis"]
 pytestmark = pytest.mark.destructive

@@ -8,9 +8,10 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
-from leaks import PLACES, with_urls
-from live import Inventory
-from servers import Server, renewal
+
+from tests.support.leaks import PLACES, with_urls
+from tests.support.live import Inventory
+from tests.support.servers import Server, renewal
 
 pytestmark = pytest.mark.destructive
 

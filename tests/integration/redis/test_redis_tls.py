@@ -14,8 +14,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from live import Inventory, tls_of
-from servers import Server, renewal
+
+from tests.support.live import Inventory, tls_of
+from tests.support.servers import Server, renewal
 
 testinfra_hosts = ["ansible://redis"]
 

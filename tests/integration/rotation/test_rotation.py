@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from live import Inventory
-from load import Load
-from servers import Server, renewal
 from testinfra.host import Host
+
+from tests.support.live import Inventory
+from tests.support.load import Load
+from tests.support.servers import Server, renewal
 
 testinfra_hosts = ["ansible://workers"]
 pytestmark = pytest.mark.destructive

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from leaks import PLACES, pattern, with_urls
 from testinfra.host import Host
+
+from tests.support.leaks import PLACES, pattern, with_urls
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -170,7 +171,9 @@ def test_everything_is_back_after_a_restart_of_the_broker_host(
     local = host.get_host("local://")
     local.check_output("docker restart -t 60 %s", f"{inventory[broker]['test_host_prefix']}-{broker}")
     queues = "from app.core.celery_config import app; print(sorted(app.control.inspect(timeout=2).ping() or {}))"
-    nodes = inventory[host.backend.host].evaluate(f"celery_nodes | celery_host_nodes('{host.backend.host}')")
+    nodes = inventory[host.backend.host].evaluate(
+        f"celery_nodes | celeriac.fleet.celery_host_nodes('{host.backend.host}')"
+    )
     mine = [f"{node['name']}@{host.backend.host}" for node in nodes]
     wait_for(
         lambda: all(

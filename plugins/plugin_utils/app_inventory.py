@@ -1,0 +1,151 @@
+"""Filters of the app role."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.celeriac.fleet.plugins.plugin_utils import app_source as sources
+
+APP_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}\Z")
+# Users, groups, and directories of /etc, /var/log and /var/lib that Debian has already: the role would take them over.
+TAKEN = frozenset(
+    "root daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc gnats nobody nogroup "
+    "messagebus sshd polkitd redis redis-server valkey postgres mysql ntp systemd systemd-network systemd-resolve "
+    "systemd-timesync systemd-journal systemd-coredump adm tty disk kmem dialout fax voice cdrom floppy tape sudo "
+    "audio dip operator src shadow utmp video sasl plugdev staff users input kvm render netdev crontab docker admin "
+    "default alternatives apt ca-certificates dbus dbus-1 debconf dpkg init initramfs-tools iproute2 journal kernel "
+    "ldap logrotate misc network nftables opt pam perl polkit polkit-1 private python python3 security selinux skel "
+    "ssh ssl udev ucf ufw vim xdg".split()
+)
+URL = re.compile(r"(https?|socks5h?|file)://\S+\Z")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+# click makes options of `celery worker` and `celery beat` out of these
+OPTION = re.compile(r"CELERY_(WORKER|BEAT|EVENTS|MULTI)_")
+
+
+def environment_file(environment: Mapping[str, Any]) -> str:
+    """The text of a systemd ``EnvironmentFile=``, sorted by name.
+
+    :param environment: name -> value; values become strings (``true`` and ``false`` in lower case)
+    :raises AnsibleFilterError: if a name or a value can't be right
+    """
+    problems = list(environment_problems(environment))
+    if problems:
+        raise AnsibleFilterError(" ".join(problems))
+    return "".join(f'{name}="{_escaped(value)}"\n' for name, value in sorted(environment.items()))
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _escaped(value: Any) -> str:
+    return re.sub(r'(["\\$`])', r"\\\1", _text(value))
+
+
+def environment_problems(environment: Any, variable: str = "app_environment") -> Iterator[str]:
+    """What is wrong with such a mapping, a sentence each; no value is ever part of one, it may be a secret."""
+    if not isinstance(environment, Mapping):
+        yield f"{variable} is a {type(environment).__name__}: write a mapping of names and values."
+        return
+    for name, value in environment.items():
+        if not isinstance(name, str) or not VARIABLE.match(name):
+            yield f"{variable} has {name!r}: name it with letters, digits and _ only, no digit first."
+        elif OPTION.match(name):
+            yield f"{variable} has {name!r}: name it otherwise, celery would take it for a command-line option."
+        elif value is None or isinstance(value, (list, Mapping)):
+            kind = "no value" if value is None else "a list or mapping"
+            yield f"{variable}.{name} has {kind}: give it a string, a number or a boolean."
+        elif not all(character.isprintable() or character == "\t" for character in _text(value)):
+            yield f"{variable}.{name} has a line break or control character: take it out."
+
+
+def name_problems(name: Any) -> Iterator[str]:
+    """What is wrong with ``app_name``, a sentence."""
+    if not isinstance(name, str) or not APP_NAME.match(name):
+        yield (
+            f"app_name is {name!r}: name it with lower-case letters, digits and -, a letter first, at most 31 "
+            "characters."
+        )
+    elif name in TAKEN:
+        yield f"app_name is {name!r}, which Debian uses itself for a user, group or directory: choose another name."
+
+
+def build_problems(variables: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with the variables that say how a release is built, a sentence each; none shows a secret."""
+    authority = variables.get("app_index_ca", "")
+    if authority and "-----BEGIN CERTIFICATE-----" not in str(authority):
+        yield "app_index_ca is no certificate: give the text of a PEM file, with its BEGIN and END lines."
+    urls = variables.get("app_extra_index_urls", [])
+    for name, url in [(name, variables.get(name, "")) for name in ("app_index_url", "app_proxy")] + [
+        ("app_extra_index_urls", url) for url in (urls if isinstance(urls, list) else [urls])
+    ]:
+        if url and (not isinstance(url, str) or not URL.match(url)):
+            yield f"{name} has no URL: begin it with https:// and leave out blanks."
+    yield from environment_problems(variables.get("app_build_environment", {}), "app_build_environment")
+
+
+def app_problems(hosts: Mapping[str, Mapping[str, Any]], root: str) -> list[str]:
+    """What is wrong with the application of an inventory.
+
+    :param hosts: worker host -> its variables of the role
+    :param root: the repository's root
+    :returns: a sentence for each problem, naming variable, value and remedy; empty if there is none
+    """
+    problems: list[str] = []
+    for variables in hosts.values():
+        problems += name_problems(variables.get("app_name"))
+        source = variables.get("app_source")
+        problems += sources.problems(source, variables.get("app_version", ""), Path(root))
+        access = [variables.get(f"app_git_{name}", "") for name in ("ssh_key", "known_hosts", "token")]
+        problems += [*sources.access_problems(source, *access), *build_problems(variables)]
+        passwords = variables.get("broker_passwords")
+        if isinstance(passwords, Mapping) and variables.get("app_name") not in passwords:
+            problems.append(
+                f"broker_passwords has no {variables.get('app_name')}: give the application a password there."
+            )
+        if "app_environment" in variables:  # the role's default, or not there where a secret is missing
+            problems += environment_problems(variables["app_environment"])
+    return list(dict.fromkeys([*problems, *_twice(hosts)]))
+
+
+def _twice(hosts: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """An application that a machine would have twice, under two names of the inventory."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for host, variables in hosts.items():
+        machine = str(variables.get("ansible_host", host)), str(variables.get("app_name"))
+        found.setdefault(machine, []).append(host)
+    for (address, name), names in found.items():
+        if len(names) > 1:
+            yield f"app_name is {name} on {' and '.join(names)}, which are both {address}: give one of them another."
+
+
+def app_hosts(hostvars: Mapping[str, Any], hosts: Iterable[str], name: str) -> list[str]:
+    """Those of ``hosts`` that run the application ``name``, in their order."""
+    return [host for host in hosts if hostvars[host]["app_name"] == name]
+
+
+def app_redis_users(passwords: Mapping[str, str]) -> list[dict[str, str]]:
+    """The users of ``redis_users`` that applications need, each with keys of its own.
+
+    :param passwords: application -> password
+    """
+    return [
+        {"name": name, "profile": "celery", "key_prefix": f"{name}:", "password": password}
+        for name, password in passwords.items()
+    ]
+
+
+def app_choice_problems(hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Whether it is said which application a playbook is for.
+
+    :param hosts: host of the play -> its variables, ``app_name`` among them
+    """
+    names = sorted({str(variables.get("app_name")) for variables in hosts.values()})
+    if len(names) < 2:
+        return []
+    return [f"The hosts run {' and '.join(names)}: choose one with --limit, by its group or its hosts."]

@@ -1,0 +1,3 @@
+"""Ansible's loader of collections comes before the first test imports ours."""
+
+from tests.support import harness as harness

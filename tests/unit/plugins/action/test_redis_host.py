@@ -1,0 +1,73 @@
+"""plugins/action/redis_host.py: reading a host, whatever is or isn't there."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+
+import pytest
+from ansible_collections.celeriac.fleet.plugins.action import redis_host as host
+
+DIGEST, OTHER = "a" * 64, "b" * 64
+SAID = f"""MemTotal:       24633344 kB
+container
+sysctl vm.overcommit_memory 0
+sysctl net.core.somaxconn 4096
+/etc/systemd/system/redis-server@broker.service.d/celeriac.conf
+/etc/systemd/system/redis-server@two-words.service.d/celeriac.conf
+/etc/systemd/system/valkey-server@cache.service.d/celeriac.conf
+/var/lib/redis/broker/appendonlydir
+/var/lib/redis/broker/dump.rdb
+/var/lib/redis/old.replaced-20261121T080000Z/dump.rdb
+/var/lib/valkey/cache/dump.rdb
+maintenance {hashlib.sha256(b"secret").hexdigest()}  -
+/etc/redis/users-broker.acl:user default off resetpass ~* &* +@all
+/etc/redis/users-broker.acl:user shop on ~shop:* -@all +get #{DIGEST} #{OTHER}
+/etc/redis/tls/redis.crt:-----BEGIN CERTIFICATE-----
+/etc/redis/tls/redis.crt:abc=
+/etc/redis/tls/redis.crt:-----END CERTIFICATE-----
+"""
+
+
+def test_everything_is_read() -> None:
+    assert host.seen(SAID, "redis") == {
+        "memory": 24633344 * 1024,
+        "container": True,
+        "sysctl": {"vm.overcommit_memory": 0, "net.core.somaxconn": 4096},
+        "instances": {"redis": ["broker", "two-words"], "valkey": ["cache"]},
+        "data": {"redis": ["broker"], "valkey": ["cache"]},
+        "maintenance": hashlib.sha256(b"secret").hexdigest(),
+        "digests": {"broker": {"default": [], "shop": [DIGEST, OTHER]}},
+        "certificate": "-----BEGIN CERTIFICATE-----\nabc=\n-----END CERTIFICATE-----\n",
+    }
+
+
+def test_carriage_returns_of_a_terminal_are_no_part_of_it() -> None:
+    assert host.seen(SAID.replace("\n", "\r\n"), "redis") == host.seen(SAID, "redis")
+
+
+def test_a_bare_host_has_nothing() -> None:
+    found = host.seen("MemTotal: 1024 kB\nsysctl vm.overcommit_memory 1\nsysctl net.core.somaxconn\n", "valkey")
+    assert found == {
+        "memory": 2**20,
+        "container": False,
+        "sysctl": {"vm.overcommit_memory": 1},
+        "instances": {"redis": [], "valkey": []},
+        "data": {"redis": [], "valkey": []},
+        "maintenance": "",
+        "digests": {},
+        "certificate": "",
+    }
+
+
+def test_users_and_certificate_are_those_of_the_flavor_asked_for() -> None:
+    found = host.seen(SAID, "valkey")
+    assert (found["digests"], found["certificate"]) == ({}, "")
+
+
+@pytest.mark.parametrize("flavor", host.FLAVORS)
+def test_the_command_runs_and_says_how_much_memory_there_is(flavor: str) -> None:
+    done = subprocess.run(["sh", "-c", host.look(flavor)], text=True, capture_output=True)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert host.seen(done.stdout, flavor)["memory"] > 2**20

@@ -1,0 +1,151 @@
+"""plugins/modules/celery_check.py: real releases, imported by a real Celery."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.celeriac.fleet.plugins.modules import celery_check as plugin
+
+from tests.support.harness import run_module
+
+ME = pwd.getpwuid(os.geteuid()).pw_name
+
+SHOP = """
+import os
+from celery import Celery
+app = Celery("shop", broker=os.environ["CELERY_BROKER_URL"])
+app.conf.task_acks_late = app.conf.task_reject_on_worker_lost = True
+app.conf.broker_transport_options = {"visibility_timeout": 7200}
+app.conf.task_default_queue = "default"
+@app.task(name="shop.pay")
+def pay(): pass
+"""
+MORE = '@app.task(name="shop.ship")\ndef ship(): pass\n'
+
+Check = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def check(tmp_path: Path) -> Check:
+    """Make the release ``name`` of the module ``source``, and check it."""
+    (tmp_path / "env").write_text('CELERY_BROKER_URL="redis://secret:pass@nowhere/0"\n')
+
+    def check(source: str, name: str = "one", *, check: bool = False, **arguments: Any) -> dict[str, Any]:
+        release = tmp_path / name
+        release.mkdir(exist_ok=True)
+        if not (release / ".venv").exists():
+            (release / ".venv").symlink_to(Path(sys.executable).parents[1])
+        (release / "shop.py").write_text(source)
+        given = {
+            "app": "shop",
+            "directory": str(release),
+            "current": str(tmp_path / "current"),
+            "environment_file": str(tmp_path / "env"),
+            "user": ME,
+            "fleet_queues": ["default"],
+            "digest": "d",
+        }
+        return run_module(plugin, {**given, **arguments}, tmp_path, check=check)
+
+    return check
+
+
+def test_a_sound_release_is_good_and_its_tasks_are_known(check: Check) -> None:
+    result = check(SHOP + MORE, visibility_timeout=7200)
+    assert not result["changed"]
+    assert result["tasks"] == ["shop.pay", "shop.ship"]
+    assert result["advice"] == []
+
+
+@pytest.mark.parametrize(
+    ("source", "arguments", "said"),
+    [
+        pytest.param("import nothing_such", {}, "No module named 'nothing_such'", id="import"),
+        pytest.param("raise RuntimeError('no database')", {}, "RuntimeError: no database", id="raises"),
+        pytest.param(SHOP.split("@app.task")[0], {}, "shop registers no task", id="no task"),
+        pytest.param(
+            SHOP + "app.conf.beat_schedule = {'daily': {'task': 'shop.count', 'schedule': 60}}\n",
+            {},
+            "its schedule has shop.count, which no module registers",
+            id="schedule",
+        ),
+        pytest.param(
+            SHOP, {"pools": ["gevent"]}, "a node has the pool gevent, and No module named 'gevent'", id="pool"
+        ),
+        pytest.param(SHOP, {"scheduler": "redbeat.RedBeatScheduler"}, "beat's scheduler is redbeat", id="scheduler"),
+        pytest.param(
+            SHOP + "app.conf.task_routes = {'shop.*': {'queue': 'mail'}}\n",
+            {},
+            "shop routes tasks to mail, which no node consumes",
+            id="route",
+        ),
+        pytest.param("import celery\ncelery.VERSION = (5, 6, 0)\n" + SHOP, {}, None, id="not fooled"),
+    ],
+)
+def test_what_can_not_run_is_refused_in_a_sentence(
+    check: Check, source: str, arguments: dict[str, Any], said: str | None
+) -> None:
+    result = check(source, **arguments)
+    if said is None:
+        assert "failed" not in result
+    else:
+        assert result["msg"].startswith("Release one isn't used, the running one is untouched: ")
+        assert said in result["msg"]
+        assert "secret" not in result["msg"]
+
+
+@pytest.mark.parametrize("scheduler", ["celery.beat.PersistentScheduler", "celery.beat:PersistentScheduler"])
+def test_a_scheduler_that_is_there_is_good(check: Check, scheduler: str) -> None:
+    assert "failed" not in check(SHOP, scheduler=scheduler)
+
+
+def test_tasks_that_are_gone_are_warned_of(check: Check, tmp_path: Path) -> None:
+    check(SHOP + MORE)
+    (tmp_path / "current").symlink_to(tmp_path / "one")
+    assert "no longer has shop.ship" in check(SHOP, "two")["advice"][0]
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("task_acks_late = False", "task_acks_late is off"),
+        ("task_reject_on_worker_lost = False", "task_reject_on_worker_lost is off"),
+        ("broker_transport_options = {}", "visibility_timeout is 3600 s, the inventory's"),
+    ],
+)
+def test_settings_that_lose_tasks_are_warned_of(check: Check, setting: str, said: str) -> None:
+    (warning,) = check(f"{SHOP}app.conf.{setting}\n", visibility_timeout=7200)["advice"]
+    assert said in warning
+
+
+def test_a_retry_that_outlasts_the_visibility_timeout_is_warned_of(check: Check) -> None:
+    """After its worker was lost; Celery's default_retry_delay is 180 s."""
+    short = SHOP.replace("7200", "60") + "app.conf.task_retry_on_worker_lost = True\n"
+    (warning,) = check(short)["advice"]
+    assert warning.startswith("shop.pay waits default_retry_delay seconds")
+    assert check(short.replace('"shop.pay"', '"shop.pay", default_retry_delay=5'), "two")["advice"] == []
+
+
+def test_what_was_found_good_is_not_imported_again(check: Check, tmp_path: Path) -> None:
+    check(SHOP)
+    assert (tmp_path / "one" / ".celeriac-checked").stat().st_mode & 0o777 == 0o600
+    assert check("raise RuntimeError")["tasks"] == ["shop.pay"]
+    assert "RuntimeError" in check("raise RuntimeError", digest="other")["msg"]
+
+
+def test_another_environment_is_another_check(check: Check, tmp_path: Path) -> None:
+    check(SHOP)
+    (tmp_path / "env").write_text("")
+    assert "KeyError: 'CELERY_BROKER_URL'" in check(SHOP)["msg"]
+
+
+def test_check_mode_leaves_nothing_behind_and_gets_along_without_a_release(check: Check, tmp_path: Path) -> None:
+    assert check(SHOP, check=True)["tasks"] == ["shop.pay"]
+    assert not (tmp_path / "one" / ".celeriac-checked").exists()
+    assert check(SHOP, check=True, directory=str(tmp_path / "none"))["tasks"] == []

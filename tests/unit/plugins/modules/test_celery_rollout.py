@@ -1,0 +1,389 @@
+"""plugins/modules/celery_rollout.py: in which order, what a failing gate does; systemctl and the nodes only pretend.
+
+Real nodes: tests/integration/celery and tests/integration/deploy.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.celeriac.fleet.plugins.module_utils import systemd_state as state
+from ansible_collections.celeriac.fleet.plugins.module_utils.celery_app import ProbeError
+from ansible_collections.celeriac.fleet.plugins.module_utils.undo import Undo
+from ansible_collections.celeriac.fleet.plugins.modules import celery_rollout as plugin
+
+from tests.support.harness import run_module
+from tests.support.systemctl import NEW, RUNNING, STOPPED, Systemctl
+
+HOST = socket.gethostname()
+TARGET = "shop-workers.target"
+A, B = "shop-worker@a.service", "shop-worker@b.service"
+MASKED = {**STOPPED, "LoadState": "masked"}
+Rollout = Callable[..., dict[str, Any]]
+
+
+class Nodes:
+    """The nodes' side: which are silent or consume something else, and the probes that asked them."""
+
+    def __init__(self) -> None:
+        self.silent: set[str] = set()
+        self.queues: dict[str, list[str]] = {}
+        self.routed = ["default"]
+        self.dead = ""
+        self.mended: set[str] = set()  # consume their queues once they were drained, and so restarted
+        self.asked: list[list[str]] = []
+        self.drained: list[list[str]] = []
+        self.apps: list[str] = []
+
+    def probe(self, *_: Any) -> Nodes:
+        return self
+
+    def __enter__(self) -> Nodes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def call(self, function: str, *, limit: float, **ask: Any) -> Any:
+        if self.dead:
+            raise ProbeError(self.dead)
+        if function == "begin":
+            self.apps.append(ask["app"])
+            return self.routed
+        if function == "drain":
+            self.drained.append([name.split("@")[0] for name in ask["nodes"]])
+            for name in self.mended & set(self.drained[-1]):
+                self.queues.pop(name)
+            return None
+        self.asked.append([name.split("@")[0] for name in ask["nodes"]])
+        seen = {
+            name: None if name.split("@")[0] in self.silent else self.queues.get(name.split("@")[0], queues or ["x"])
+            for name, queues in ask["nodes"].items()
+        }
+        ready = all(seen[n] if q is None else seen[n] == q for n, q in ask["nodes"].items())
+        return {"ready": ready, "seen": seen}
+
+
+@pytest.fixture
+def nodes(monkeypatch: pytest.MonkeyPatch) -> Nodes:
+    pretended = Nodes()
+    monkeypatch.setattr(plugin, "Probe", pretended.probe)
+    return pretended
+
+
+@pytest.fixture
+def systemctl(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Systemctl:
+    """Units ``a`` and ``b`` run; their drop-ins are there."""
+    pretended = Systemctl()
+    pretended.units = {TARGET: dict(RUNNING), A: dict(RUNNING), B: dict(RUNNING)}
+    monkeypatch.setattr(plugin.AnsibleModule, "run_command", lambda _module, command: pretended.run(command))
+    monkeypatch.setattr(plugin.AnsibleModule, "get_bin_path", lambda *_args, **_kwargs: "systemctl")
+    for module in (plugin, state):
+        monkeypatch.setattr(module, "SYSTEM", str(tmp_path / "system"))
+    for unit in (A, B):
+        (tmp_path / "system" / f"{unit}.d").mkdir(parents=True)
+        (tmp_path / "system" / f"{unit}.d" / "node.conf").write_text("[Service]\nExecStart=celery --app=shop.old\n")
+    return pretended
+
+
+@pytest.fixture
+def opt(tmp_path: Path) -> Path:
+    """``current`` points to the release ``two``; ``one`` was live before."""
+    for name in ("one", "two"):
+        (tmp_path / "releases" / name).mkdir(parents=True)
+    (tmp_path / "current").symlink_to(tmp_path / "releases" / "two")
+    return tmp_path
+
+
+@pytest.fixture
+def rollout(systemctl: Systemctl, nodes: Nodes, opt: Path) -> Rollout:
+    """Run the module on the nodes a (queue default) and b (queue mail)."""
+
+    def run(*, check: bool = False, changed: tuple[str, ...] = (), **arguments: Any) -> dict[str, Any]:
+        inputs = {}
+        for name in ("a", "b"):
+            inputs[name] = opt / f"{name}.env"
+            inputs[name].touch()
+            os.utime(inputs[name], None if name in changed else (0, 0))
+        given = {
+            "app": "shop",
+            "nodes": [
+                {"name": "a", "queues": ["default"], "unit": A, "inputs": [str(inputs["a"])]},
+                {"name": "b", "queues": ["mail"], "unit": B, "inputs": [str(inputs["b"])]},
+            ],
+            "target": TARGET,
+            "fleet_queues": ["default", "mail"],
+            "directory": str(opt / "current"),
+            "virtualenv": "/x",
+            "environment_file": "/x",
+            "user": "shop",
+            "undo": str(opt / "undo"),
+            "timeout": 0,
+        }
+        return run_module(plugin, {**given, **arguments}, opt, check=check)
+
+    return run
+
+
+def changes(systemctl: Systemctl) -> list[tuple[str, ...]]:
+    return [did for did in systemctl.did if did[0] in ("restart", "start", "enable", "disable")]
+
+
+def test_nodes_that_are_current_are_asked_and_left_alone(rollout: Rollout, systemctl: Systemctl, nodes: Nodes) -> None:
+    result = rollout()
+    assert not result["changed"]
+    assert result["nodes"] == {f"a@{HOST}": ["default"], f"b@{HOST}": ["mail"]}
+    assert systemctl.did == []
+    assert nodes.asked == [["a", "b"], ["a", "b"]]
+    assert nodes.drained == []
+
+
+def test_each_restart_waits_for_the_one_before(rollout: Rollout, systemctl: Systemctl, nodes: Nodes) -> None:
+    result = rollout(changed=("a", "b"))
+    assert (result["restarted"], result["started"]) == ([A, B], [])
+    assert changes(systemctl) == [("restart", A), ("restart", B)]
+    assert nodes.asked == [["a"], ["b"], ["a", "b"]]
+    assert nodes.drained == [["a"], ["b"]]
+    assert set(result["seconds"]) == {A, B}
+
+
+def test_a_node_that_does_not_run_is_not_drained(rollout: Rollout, systemctl: Systemctl, nodes: Nodes) -> None:
+    systemctl.units[A] = dict(STOPPED)
+    assert rollout(changed=("b",))["started"] == [A]
+    assert nodes.drained == [["b"]]
+
+
+def test_a_node_that_was_drained_and_not_restarted_is_restarted(
+    rollout: Rollout, systemctl: Systemctl, nodes: Nodes
+) -> None:
+    """By a rollout that was killed in between: nothing on the disk tells of it."""
+    nodes.queues = {"a": []}
+    nodes.mended = {"a"}
+    assert rollout()["restarted"] == [A]
+    assert changes(systemctl) == [("restart", A)]
+
+
+def test_nodes_of_a_batch_restart_at_once(rollout: Rollout, systemctl: Systemctl, nodes: Nodes) -> None:
+    rollout(changed=("a", "b"), batch=2)
+    assert changes(systemctl) == [("restart", A, B)]
+    assert nodes.drained == [["a", "b"]]
+
+
+def test_only_what_changed_is_restarted(rollout: Rollout, systemctl: Systemctl) -> None:
+    assert rollout(changed=("b",))["restarted"] == [B]
+    assert changes(systemctl) == [("restart", B)]
+
+
+def test_on_a_new_host_all_start_at_once(rollout: Rollout, systemctl: Systemctl) -> None:
+    systemctl.units = {TARGET: dict(NEW), A: dict(NEW), B: dict(NEW)}
+    assert rollout()["started"] == [TARGET, A, B]
+    assert changes(systemctl) == [("enable", TARGET, A, B), ("restart", A, B), ("start", TARGET)]
+
+
+def test_a_target_that_changed_restarts_no_node(rollout: Rollout, systemctl: Systemctl, opt: Path) -> None:
+    (opt / "target").touch()
+    systemctl.units[TARGET]["FragmentPath"] = str(opt / "target")
+    assert rollout()["restarted"] == []
+    assert changes(systemctl) == []
+
+
+def test_all_nodes_restart_where_that_is_asked(rollout: Rollout, systemctl: Systemctl) -> None:
+    assert rollout(restart=True)["restarted"] == [A, B]
+
+
+def test_a_held_node_is_left_alone(rollout: Rollout, systemctl: Systemctl, nodes: Nodes) -> None:
+    systemctl.units[A] = dict(MASKED)
+    result = rollout(changed=("a", "b"))
+    assert (result["held"], result["restarted"]) == ([A], [B])
+    assert nodes.asked == [["b"], ["b"]]
+    assert nodes.drained == [["b"]]
+
+
+def test_check_mode_says_what_is_due_and_does_nothing(rollout: Rollout, systemctl: Systemctl, nodes: Nodes) -> None:
+    result = rollout(check=True, changed=("a",))
+    assert (result["changed"], result["restarted"]) == (True, [A])
+    assert (changes(systemctl), nodes.asked) == ([], [])
+
+
+def test_a_release_that_came_up_is_stamped_and_the_journal_ends(rollout: Rollout, opt: Path) -> None:
+    Undo(str(opt / "undo")).save(str(opt / "current"))
+    assert "failed" not in rollout()
+    assert (opt / "releases" / "two" / ".celeriac-live").exists()
+    assert not (opt / "undo").exists()
+
+
+def test_a_release_that_was_live_before_is_not_stamped_anew(rollout: Rollout, opt: Path) -> None:
+    stamp = opt / "releases" / "two" / ".celeriac-live"
+    stamp.touch()
+    os.utime(stamp, (100, 100))
+    rollout()
+    assert stamp.stat().st_mtime == 100
+
+
+# -- a gate that fails
+
+
+@pytest.fixture
+def switched(opt: Path) -> Path:
+    """A deployment switched ``current`` from one to two, and changed b's unit."""
+    (opt / "current").unlink()
+    (opt / "current").symlink_to(opt / "releases" / "one")
+    undo = Undo(str(opt / "undo"))
+    undo.save(str(opt / "current"))
+    undo.save(str(opt / "system" / f"{B}.d" / "node.conf"))
+    (opt / "current").unlink()
+    (opt / "current").symlink_to(opt / "releases" / "two")
+    (opt / "system" / f"{B}.d" / "node.conf").write_text("[Service]\nExecStart=celery --app=shop.new\n")
+    return opt
+
+
+@pytest.mark.parametrize(
+    ("behave", "said"),
+    [
+        ({"silent": {"a"}}, f"No answer from a@{HOST} within 0 seconds."),
+        ({"queues": {"a": ["celery"]}}, f"a@{HOST} consumes celery, not default."),
+        ({"routed": ["default", "fax"]}, "shop routes tasks to fax, which no node consumes"),
+        ({"dead": "ImportError: no shop"}, "shop can't ask its nodes: ImportError: no shop"),
+    ],
+)
+def test_the_previous_release_is_put_back(
+    rollout: Rollout, switched: Path, nodes: Nodes, behave: dict[str, Any], said: str
+) -> None:
+    for name, value in behave.items():
+        setattr(nodes, name, value)
+    result = rollout(changed=("a", "b"))
+    first, second, *_ = result["msg"].splitlines()
+    assert first.startswith(f"Release two failed on {HOST}: {said}")
+    assert second.startswith(f"Release one was put back on {HOST}")
+    assert os.readlink(switched / "current").endswith("/one")
+    assert "shop.old" in (switched / "system" / f"{B}.d" / "node.conf").read_text()
+
+
+def test_the_rest_of_the_host_is_not_restarted(
+    rollout: Rollout, switched: Path, systemctl: Systemctl, nodes: Nodes
+) -> None:
+    """b still runs the old release when a fails."""
+    nodes.silent = {"a"}
+    systemctl.units[A]["InactiveExitTimestamp"] = "Wed 2125-01-01 12:00:00.000000 UTC"  # after the journal began
+    rollout(changed=("b",), restart=True)
+    assert [did for did in changes(systemctl) if did[0] == "restart"] == [("restart", A), ("restart", A)]
+
+
+def test_it_says_whether_the_nodes_answer_again(rollout: Rollout, switched: Path, nodes: Nodes) -> None:
+    nodes.queues = {"a": ["celery"]}
+    assert "2 of 2 nodes answer again." in rollout(changed=("a",))["msg"]
+    assert nodes.apps == ["shop", "shop.old"]
+    assert not (switched / "undo").exists()
+
+
+def test_it_says_so_if_they_do_not_and_keeps_the_journal(rollout: Rollout, switched: Path, nodes: Nodes) -> None:
+    nodes.silent = {"a"}
+    assert f"but a@{HOST} did not answer" in rollout(changed=("a",))["msg"]
+    assert (switched / "undo").exists()
+
+
+def test_a_node_that_the_deployment_brought_goes_again(
+    rollout: Rollout, switched: Path, systemctl: Systemctl, nodes: Nodes
+) -> None:
+    nodes.queues = {"b": ["celery"]}
+    (switched / "system" / f"{A}.d" / "node.conf").unlink()
+    (switched / "system" / f"{A}.d").rmdir()
+    rollout(changed=("b",))
+    assert ("disable", A) in changes(systemctl)
+
+
+def test_a_first_release_has_nothing_to_go_back_to(rollout: Rollout, opt: Path, nodes: Nodes) -> None:
+    (opt / "current").unlink()
+    Undo(str(opt / "undo")).save(str(opt / "current"))
+    (opt / "current").symlink_to(opt / "releases" / "two")
+    nodes.silent = {"a"}
+    assert "There is no previous release to go back to" in rollout(changed=("a",))["msg"]
+    assert os.readlink(opt / "current").endswith("/two")
+
+
+def test_without_a_change_there_is_nothing_to_undo(rollout: Rollout, nodes: Nodes) -> None:
+    nodes.silent = {"a"}
+    result = rollout()
+    assert "Nothing was changed before" in result["msg"]
+    assert f"{A} is " in result["msg"]
+    assert "last words" in result["msg"]
+
+
+def test_logs_are_told_from_where_the_rollout_began_and_without_colours(rollout: Rollout, opt: Path) -> None:
+    assert plugin.plain("\x1b[1mone\x1b[0m\n\ntwo\n") == "  one\n\n  two"
+    assert plugin.plain("") == "  (nothing)"
+
+
+def test_the_code_that_runs_in_the_application_is_python() -> None:
+    compile(plugin.CODE, "probe", "exec")
+
+
+# -- what runs in the application
+
+
+class Fleet:
+    """Nodes that answer remote control: for each the tasks reserved and active, look by look; the last one stays."""
+
+    def __init__(self, **looks: list[tuple[list[str], list[str]]]) -> None:
+        self.control, self.nodes = self, looks
+        self.cancelled: list[str] = []
+        self.asked: list[list[str]] = []
+
+    def cancel_consumer(self, queue: str, destination: list[str], **_: Any) -> None:
+        self.cancelled += [f"{name} {queue}" for name in destination]
+
+    def inspect(self, destination: list[str], **_: Any) -> Fleet:
+        self.asked.append(destination)
+        return self
+
+    def reserved(self) -> dict[str, list[str]] | None:
+        return {name: self.nodes[name][0][0] for name in self.asked[-1] if self.nodes[name]} or None
+
+    def active(self) -> dict[str, list[str]] | None:
+        """The second of two looks."""
+        found = {name: self.nodes[name][0][1] for name in self.asked[-1] if self.nodes[name]}
+        for name in found:
+            if len(self.nodes[name]) > 1:
+                self.nodes[name].pop(0)
+        return found or None
+
+
+@pytest.fixture
+def drain(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Fleet]:
+    """Drain the nodes of a fleet."""
+
+    def run(*, timeout: float = 30, **looks: list[tuple[list[str], list[str]]]) -> Fleet:
+        fleet = Fleet(**looks)
+        names: dict[str, Any] = {"application": fleet}
+        exec(plugin.CODE, names)  # noqa: S102 - our own
+        monkeypatch.setattr(names["time"], "sleep", lambda _: None)
+        names["drain"]({name: {"queues": [f"q{name}"], "timeout": timeout} for name in looks})
+        return fleet
+
+    return run
+
+
+IDLE: tuple[list[str], list[str]] = ([], [])
+
+
+def test_all_nodes_of_a_batch_drain_in_the_same_time(drain: Callable[..., Fleet]) -> None:
+    fleet = drain(a=[([], ["task"]), IDLE], b=[([], ["task"]), ([], ["task"]), IDLE])
+    assert fleet.cancelled == ["a qa", "b qb"]
+    assert fleet.asked == [["a", "b"], ["a", "b"], ["b"]]
+
+
+def test_a_task_that_begins_between_two_looks_is_waited_for(drain: Callable[..., Fleet]) -> None:
+    assert len(drain(a=[(["task"], []), ([], ["task"]), IDLE]).asked) == 3
+
+
+def test_a_node_that_does_not_answer_is_not_waited_for(drain: Callable[..., Fleet]) -> None:
+    assert drain(a=[], b=[([], ["task"]), IDLE]).asked == [["a", "b"], ["b"]]
+
+
+def test_a_drain_ends_when_its_time_is_over(drain: Callable[..., Fleet]) -> None:
+    assert len(drain(a=[([], ["task"])], timeout=0).asked) == 1
