@@ -14,6 +14,8 @@ from tests.support.harness import ROOT
 DOCS = ROOT / "docs"
 DECISIONS = sorted((DOCS / "decisions").glob("[0-9]*.md"))
 STATUS = re.compile(r"^Status: (accepted|superseded by \d{4}) · Date: (\d{4}-\d{2}-\d{2})$", re.MULTILINE)
+# an inventory may be one that a reader makes
+FILE = re.compile(r"`((?:examples|inventories/shared|molecule|playbooks|plugins|roles|tests|tools)/[\w./@-]+\.\w+)`")
 TEST = re.compile(r"`((?:[\w/]+/test_\w+\.py)?)(?:::(test_\w+))?`")
 
 
@@ -87,6 +89,11 @@ def test_links_and_anchors_lead_somewhere(path: Path) -> None:
 @pytest.mark.parametrize("path", documents(), ids=identity)
 def test_named_tests_are_there(path: Path) -> None:
     assert [named for named in named_tests(path) if not is_there(*named)] == []
+
+
+@pytest.mark.parametrize("path", documents(), ids=identity)
+def test_named_files_of_the_repository_are_there(path: Path) -> None:
+    assert [name for name in FILE.findall(prose(path)) if not (ROOT / name).exists()] == []
 
 
 def test_readme_fits_on_a_page() -> None:
