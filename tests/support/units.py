@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterator
 
 SECTION = re.compile(r"\[(\w+)\]\Z")
 
@@ -17,8 +18,8 @@ def parse(text: str) -> Unit:
     """
     found: Unit = {}
     section = ""
-    for line in re.sub(r"\\\n", " ", text).splitlines():
-        if not line.strip() or line.lstrip().startswith(("#", ";")):
+    for line in logical_lines(text):
+        if not line.strip():
             continue
         if match := SECTION.match(line):
             section = match[1]
@@ -29,6 +30,27 @@ def parse(text: str) -> Unit:
             raise ValueError(f"neither section nor directive: {line!r}")
         found[section].append((name, value.strip()))
     return found
+
+
+def logical_lines(text: str) -> Iterator[str]:
+    """Lines without comments, those that a backslash continues joined by a blank in its place.
+
+    As in systemd's config_parse(): a comment between them is no part of it, an empty line ends it, and a backslash
+    behind a backslash continues nothing.
+    """
+    joined = ""
+    for line in text.splitlines():
+        line = line.lstrip()
+        if line.startswith(("#", ";")):
+            continue
+        joined += line
+        if (len(joined) - len(joined.rstrip("\\"))) % 2:
+            joined = f"{joined[:-1]} "
+            continue
+        yield joined
+        joined = ""
+    if joined:
+        yield joined
 
 
 def last(unit: Unit, section: str, name: str) -> str:
