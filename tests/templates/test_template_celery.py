@@ -7,8 +7,6 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ from ansible_collections.celeriac.fleet.plugins.plugin_utils import celery_sandb
 
 from tests.support import units
 from tests.support.celery_worker import accepted, accepted_by_beat, node_of, started
-from tests.support.harness import ENVIRONMENTS, File, Inventory, defaults, files
+from tests.support.harness import ENVIRONMENTS, ROOT, File, Inventory, defaults, files
 
 WORKERS = [
     (environment, host)
@@ -28,6 +26,7 @@ EVERY_WORKER = pytest.mark.parametrize(("environment", "host"), WORKERS)
 SYSTEMD_ANALYZE = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
 
 LIBRARY = "/usr/local/lib/celeriac"
+PROGRAMS = ROOT / f"roles/celery/files{LIBRARY}"
 
 Rendered = dict[str, File]
 
@@ -44,10 +43,19 @@ def drop_ins(found: Rendered) -> dict[str, units.Unit]:
 
 
 def start(drop_in: units.Unit, name: str) -> list[str]:
-    """The command by which a node is started, without the shell that puts LIBRARY on its PYTHONPATH."""
-    shell, *command = units.command(units.last(drop_in, "Service", "ExecStart"), name)
-    assert (shell, command[0], command[2]) == ("/bin/sh", "-c", "node")
-    return command[3:]
+    """The command by which a node is started, without the program that puts LIBRARY on its PYTHONPATH."""
+    shell, program, *command = units.command(units.last(drop_in, "Service", "ExecStart"), name)
+    assert (shell, program) == ("/bin/sh", f"{LIBRARY}/celeriac_start.sh")
+    return command
+
+
+def stop(drop_in: units.Unit, name: str) -> list[str]:
+    """What the program that stops a node is given: signals, and the seconds that each gets."""
+    value = units.last(drop_in, "Service", "ExecStop")
+    assert value.startswith("-")  # systemd goes on where it fails
+    shell, program, *steps = units.command(value.removeprefix("-"), name)
+    assert (shell, program) == ("/bin/sh", f"{LIBRARY}/celeriac_stop.sh")
+    return steps
 
 
 def unit(found: Rendered, name: str) -> units.Unit:
@@ -104,47 +112,10 @@ def one_node(**keys: Any) -> tuple[Rendered, units.Unit]:
     return found, drop_ins(found)["a_1"]
 
 
-# Ignores the signals it is given, and no others: a shell in the background would have it ignore SIGQUIT too.
-STUBBORN = """
-import signal, sys, time
-for name in ("SIGTERM", "SIGQUIT"):
-    signal.signal(getattr(signal, name), signal.SIG_IGN if name in sys.argv else signal.SIG_DFL)
-print(flush=True)
-time.sleep(600)
-"""
-LONG = 60  # seconds
-
-
-@pytest.mark.parametrize(
-    ("ignored", "timeouts", "status", "least"),
-    [([], (LONG, LONG), -15, 0), (["SIGTERM"], (1, LONG), -3, 1), (["SIGTERM", "SIGQUIT"], (1, 1), -9, 2)],
-)
-def test_a_stop_is_sigterm_then_sigquit_then_sigkill(
-    ignored: list[str], timeouts: tuple[int, int], status: int, least: int
-) -> None:
-    """By the unit's own command, run against a process that ignores some of them; each ends it at once."""
-    _, drop_in = one_node(stop_timeout=timeouts[0])
-    stop = units.last(drop_in, "Service", "ExecStop")
-    assert stop.startswith("-")
-    command = units.command(stop.removeprefix("-"), "a_1")
-    assert command[-4:] == ["TERM", str(timeouts[0]), "QUIT", "40"]
-    with subprocess.Popen([sys.executable, "-c", STUBBORN, *ignored], stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        begun = time.monotonic()
-        # the one who waits for the process reaps it, as systemd does
-        command = [*command[:-1], str(timeouts[1])]
-        with subprocess.Popen(command, env={**os.environ, "MAINPID": str(process.pid)}) as stopping:
-            assert process.wait(timeout=LONG - 10) == status
-            assert time.monotonic() - begun >= least
-            stopping.wait(timeout=10)
-
-
-def test_a_stop_of_what_is_gone_does_nothing() -> None:
-    _, drop_in = one_node()
-    command = units.command(units.last(drop_in, "Service", "ExecStop").removeprefix("-"), "a_1")
-    done = subprocess.run(command, env={"PATH": os.environ["PATH"]}, capture_output=True, timeout=5, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+def test_a_stop_is_sigterm_then_sigquit() -> None:
+    """What the program makes of it is in tests/unit/roles/test_celery_programs.py."""
+    _, drop_in = one_node(stop_timeout=60)
+    assert stop(drop_in, "a_1") == ["TERM", "60", "QUIT", "40"]
 
 
 def test_a_stop_needs_no_application_and_no_celery() -> None:
@@ -162,9 +133,9 @@ def test_systemd_never_cuts_a_stop_short(keys: dict[str, Any], directive: str, v
     """And a node with the pool solo, which can't hand its task back, isn't asked to."""
     _, drop_in = one_node(**keys)
     assert units.last(drop_in, "Service", directive) == value
-    command = units.command(units.last(drop_in, "Service", "ExecStop").removeprefix("-"), "a_1")
-    assert ("QUIT" in command) is (value != "SIGKILL")
-    waits = [int(word) for word in command if word.isdigit()]
+    steps = stop(drop_in, "a_1")
+    assert ("QUIT" in steps) is (value != "SIGKILL")
+    waits = [int(word) for word in steps if word.isdigit()]
     assert int(units.last(drop_in, "Service", "TimeoutStopSec")) > sum(waits)
 
 
@@ -297,35 +268,33 @@ def test_in_the_journal_there_is_nothing_to_rotate() -> None:
 
 
 @pytest.mark.parametrize("log_to", ["files", "journal"])
-@pytest.mark.parametrize(("own", "path"), [({}, LIBRARY), ({"PYTHONPATH": "/srv/modules"}, f"{LIBRARY}:/srv/modules")])
-def test_json_is_a_module_beside_the_application(log_to: str, own: dict[str, str], path: str) -> None:
-    """Which the unit's own shell puts before the application's PYTHONPATH, and celery worker imports."""
+def test_json_is_a_module_beside_the_application(log_to: str) -> None:
+    """Which celery worker imports from where celeriac_start.sh has it look."""
     node = {"name": "a", "queues": ["q"], "extra_arguments": ["--include=shop.more"]}
     variables = {"celery_log_format": "json", "celery_log_to": log_to, "celery_nodes": [node]}
     _, found = rendered("development", "dev1", **variables)
-    command = units.command(units.last(drop_ins(found)["a"], "Service", "ExecStart"), "a")
-    (include,) = [word for word in command if word.startswith("--include")]
+    (include,) = [word for word in start(drop_ins(found)["a"], "a") if word.startswith("--include")]
     assert include == "--include=celeriac_prefork,celeriac_json,shop.more"
-    assert f"{LIBRARY}/celeriac_json.py" in found
-    shown = subprocess.run(
-        [*command[:4], "/usr/bin/env"],
-        env={**own, "PATH": os.environ["PATH"]},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert f"PYTHONPATH={path}" in shown.stdout.split("\n")
-    _, start = beat(**variables)
-    assert start[3] == "json"
+    assert {f"{LIBRARY}/celeriac_json.py", f"{LIBRARY}/celeriac_start.sh"} <= set(found)
+    _, begun = beat(**variables)
+    assert begun[3] == "json"
 
 
 def test_what_runs_beside_the_application_is_roots() -> None:
     _, found = rendered("development", "dev1")
     ours = {path: file for path, file in found.items() if path.startswith(f"{LIBRARY}/")}
-    assert len(ours) == 3
+    assert set(ours) == {f"{LIBRARY}/{path.name}" for path in PROGRAMS.iterdir() if path.is_file()}
     for file in ours.values():
         assert (file.owner, file.group, file.mode) == ("root", "root", "0644")
-        compile(file.content, "<file>", "exec")
+
+
+def test_only_what_a_node_runs_with_restarts_it() -> None:
+    """The program that stops it is read when it stops."""
+    inventory = Inventory("inventories/development")
+    derived = inventory.loader.load_from_file(str(ROOT / "roles/celery/vars/main.yml"), trusted_as_template=True)
+    inputs = inventory.evaluate("dev1", "__celery_node_inputs", **defaults("celery"), **derived)
+    programs = {path.removeprefix(f"{LIBRARY}/") for path in inputs if path.startswith(LIBRARY)}
+    assert programs == {"celeriac_prefork.py", "celeriac_start.sh"}
 
 
 def test_nodes_stop_and_start_with_the_target() -> None:

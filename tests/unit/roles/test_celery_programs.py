@@ -1,4 +1,4 @@
-"""What the celery role runs beside the application: JSON logs, and beat as a service that says when it is up."""
+"""What the celery role runs beside the application: start and stop of a node, JSON logs, beat that says it is up."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,97 @@ def line(made: logging.LogRecord) -> dict[str, Any]:
     assert text.isascii()
     assert "\n" not in text
     return dict(json.loads(text))
+
+
+# -- start and stop
+
+
+def test_a_node_finds_our_modules_before_its_own(tmp_path: Path) -> None:
+    """By celery multi too, which starts a node as a child of its own; each argument arrives as it is."""
+    command = ["/bin/sh", str(PROGRAMS / "celeriac_start.sh"), "sh", "-c", 'printf "%s\\n" "$PYTHONPATH" "$@"', "sh"]
+    for own, path in (({}, f"{PROGRAMS}"), ({"PYTHONPATH": "/srv/modules"}, f"{PROGRAMS}:/srv/modules")):
+        environ = {**own, "PATH": os.environ["PATH"]}
+        said = subprocess.check_output([*command, "two words", "$HOME"], env=environ, text=True)
+        assert said.splitlines() == [path, "two words", "$HOME"]
+
+
+def test_a_start_is_the_command_itself() -> None:
+    """systemd watches the process that it started, and hears its exit code."""
+    command = ["/bin/sh", str(PROGRAMS / "celeriac_start.sh"), "sh", "-c", "echo $$; exit 3"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert int(process.stdout.read()) == process.pid
+    assert process.returncode == 3
+
+
+# Ignores the signals it is given, and no others: a shell in the background would have it ignore SIGQUIT too.
+STUBBORN = """
+import signal, sys, time
+for name in ("SIGTERM", "SIGQUIT"):
+    signal.signal(getattr(signal, name), signal.SIG_IGN if name in sys.argv else signal.SIG_DFL)
+print(flush=True)
+time.sleep(600)
+"""
+LONG = 60  # seconds
+
+
+@contextmanager
+def stubborn(*ignored: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that ignores signals."""
+    with subprocess.Popen([sys.executable, "-c", STUBBORN, *ignored], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process
+
+
+def stop(pid: int | None, *steps: str) -> subprocess.Popen[bytes]:
+    """Stop a process as ``ExecStop=`` does, with nowhere to write to."""
+    environ = {"PATH": os.environ["PATH"]} | ({} if pid is None else {"MAINPID": str(pid)})
+    return subprocess.Popen(
+        ["/bin/sh", str(PROGRAMS / "celeriac_stop.sh"), *steps],
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+@pytest.mark.parametrize(
+    ("ignored", "timeouts", "status", "least"),
+    [([], (LONG, LONG), -15, 0), (["SIGTERM"], (1, LONG), -3, 1), (["SIGTERM", "SIGQUIT"], (1, 1), -9, 2)],
+)
+def test_a_stop_is_sigterm_then_sigquit_then_sigkill(
+    ignored: list[str], timeouts: tuple[int, int], status: int, least: int
+) -> None:
+    """Each ends the process at once, unless it ignores it for the seconds that the signal has."""
+    with stubborn(*ignored) as process:
+        begun = time.monotonic()
+        # the one who waits for the process reaps it, as systemd does
+        with stop(process.pid, "TERM", str(timeouts[0]), "QUIT", str(timeouts[1])) as stopping:
+            assert process.wait(timeout=LONG - 10) == status
+            assert time.monotonic() - begun >= least
+            assert stopping.communicate(timeout=10) == (b"", b"")
+        assert stopping.returncode == 0
+
+
+def test_a_stop_without_steps_kills() -> None:
+    with stubborn("SIGTERM", "SIGQUIT") as process, stop(process.pid):
+        assert process.wait(timeout=10) == -9
+
+
+def test_a_stop_of_what_is_gone_does_nothing() -> None:
+    with stop(None, "TERM", "60", "QUIT", "40") as stopping:
+        assert stopping.communicate(timeout=5) == (b"", b"")
+    assert stopping.returncode == 0
+
+
+def test_a_stop_of_what_ended_meanwhile_is_done() -> None:
+    with stubborn() as process:
+        process.kill()
+    for steps in (["TERM", "60"], []):
+        with stop(process.pid, *steps) as stopping:
+            stopping.communicate(timeout=5)
+        assert stopping.returncode == 0
 
 
 # -- JSON
