@@ -1,0 +1,67 @@
+"""What holds for every template of a role: units whose lines can be read, and programs that are files of their own."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import units
+from tests.support.harness import ENVIRONMENTS, ROLES, ROOT, File, Inventory, files
+
+WIDTH = 120
+SYSTEMD = "/etc/systemd/system/"
+PROGRAMS = sorted((ROOT / "roles").glob("*/files/**/*.sh"))
+HOSTS = [
+    (environment, host.name)
+    for environment in ENVIRONMENTS
+    for host in Inventory(f"inventories/{environment}").manager.get_hosts()
+]
+VARIANTS: list[dict[str, Any]] = [
+    {},
+    {"celery_log_to": "journal", "celery_log_format": "json", "celery_beat_scheduler": "redbeat.RedBeatScheduler"},
+    {"redis_flavor": "valkey", "redis_backup_copy_to": "keeper@backup1.example.com:/srv/backups"},
+]
+ROLES_HOSTS_AND_VARIANTS = pytest.mark.parametrize(
+    ("role", "environment", "host", "variant"),
+    [(role, *host, variant) for role in ROLES for host in HOSTS for variant in VARIANTS],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
+)
+
+
+def rendered(role: str, environment: str, host: str, variant: dict[str, Any]) -> dict[str, File]:
+    return files(Inventory(f"inventories/{environment}"), role, host, **variant)
+
+
+@ROLES_HOSTS_AND_VARIANTS
+def test_a_line_of_a_unit_can_be_read(role: str, environment: str, host: str, variant: dict[str, Any]) -> None:
+    """And is what systemd reads."""
+    for path, file in rendered(role, environment, host, variant).items():
+        if path.startswith(SYSTEMD):
+            assert [line for line in file.content.splitlines() if len(line) > WIDTH] == []
+            assert units.parse(file.content)
+
+
+@ROLES_HOSTS_AND_VARIANTS
+def test_a_template_holds_no_program(role: str, environment: str, host: str, variant: dict[str, Any]) -> None:
+    """A unit names a program; a command says what an operator would have to, and ends in the program."""
+    for path, file in rendered(role, environment, host, variant).items():
+        lines = [line for line in file.content.replace("\\\n", " ").splitlines() if not line.startswith("#")]
+        if path.startswith(SYSTEMD):
+            assert [line for line in lines if re.search(r"\b(?:sh|python\S*)\b.* -c\b", line)] == []
+        if path.startswith("/usr/local/sbin/"):
+            assert file.content.startswith("#!/bin/sh\n")
+            assert [line for line in lines if re.match(r"\s*(?:for|while|until|if|case)\b", line)] == []
+            assert lines[-1].startswith("exec ")
+            subprocess.run(["/bin/sh", "-n"], input=file.content, text=True, check=True)
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.name)
+def test_a_shell_program_is_one_for_debians_sh(path: Path) -> None:
+    assert path.read_text().startswith("#!/bin/sh\n")
+    assert "\nset -u\n" in path.read_text()
+    assert max(map(len, path.read_text().splitlines())) <= WIDTH
+    subprocess.run(["/bin/sh", "-n", str(path)], check=True)
