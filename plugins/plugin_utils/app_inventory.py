@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.celeriac.fleet.plugins.plugin_utils import app_source as sources
+from ansible_collections.celeriac.fleet.plugins.plugin_utils.site_roles import Hosts, Site, asks
 
 APP_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}\Z")
 # Users, groups, and directories of /etc, /var/log and /var/lib that Debian has already: the role would take them over.
@@ -89,18 +89,18 @@ def build_problems(variables: Mapping[str, Any]) -> Iterator[str]:
     yield from environment_problems(variables.get("app_build_environment", {}), "app_build_environment")
 
 
-def app_problems(hosts: Mapping[str, Mapping[str, Any]], root: str) -> list[str]:
+@asks("ansible_host", "broker_passwords")
+def app_problems(hosts: Hosts, site: Site) -> list[str]:
     """What is wrong with the application of an inventory.
 
     :param hosts: worker host -> its variables of the role
-    :param root: the repository's root
     :returns: a sentence for each problem, naming variable, value and remedy; empty if there is none
     """
     problems: list[str] = []
     for variables in hosts.values():
         problems += name_problems(variables.get("app_name"))
         source = variables.get("app_source")
-        problems += sources.problems(source, variables.get("app_version", ""), Path(root))
+        problems += sources.problems(source, variables.get("app_version", ""), site.root)
         access = [variables.get(f"app_git_{name}", "") for name in ("ssh_key", "known_hosts", "token")]
         problems += [*sources.access_problems(source, *access), *build_problems(variables)]
         passwords = variables.get("broker_passwords")
@@ -110,10 +110,11 @@ def app_problems(hosts: Mapping[str, Mapping[str, Any]], root: str) -> list[str]
             )
         if "app_environment" in variables:  # the role's default, or not there where a secret is missing
             problems += environment_problems(variables["app_environment"])
-    return list(dict.fromkeys([*problems, *_twice(hosts)]))
+    choice = app_choice_problems(site.known(hosts)) if site.one_application else []
+    return list(dict.fromkeys([*problems, *_twice(hosts), *choice]))
 
 
-def _twice(hosts: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+def _twice(hosts: Hosts) -> Iterator[str]:
     """An application that a machine would have twice, under two names of the inventory."""
     found: dict[tuple[str, str], list[str]] = {}
     for host, variables in hosts.items():
@@ -140,7 +141,7 @@ def app_redis_users(passwords: Mapping[str, str]) -> list[dict[str, str]]:
     ]
 
 
-def app_choice_problems(hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def app_choice_problems(hosts: Hosts) -> list[str]:
     """Whether it is said which application a playbook is for.
 
     :param hosts: host of the play -> its variables, ``app_name`` among them

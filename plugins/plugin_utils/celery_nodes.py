@@ -11,6 +11,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 from ansible_collections.celeriac.fleet.plugins.plugin_utils import app_inventory as app
 from ansible_collections.celeriac.fleet.plugins.plugin_utils import celery_sandbox as sandbox
+from ansible_collections.celeriac.fleet.plugins.plugin_utils.site_roles import ALONE, Hosts, Site, asks
 
 Node = dict[str, Any]
 
@@ -358,16 +359,15 @@ def _is_count(value: Any, least: int = 1) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-def celery_problems(hosts: Mapping[str, Mapping[str, Any]], beats: Iterable[str] = ()) -> list[str]:
-    """What is wrong with the application's name, the nodes, queues and beat of an inventory, for each application.
+@asks("app_name", "workers_batch")
+def celery_problems(hosts: Hosts, site: Site = ALONE) -> list[str]:
+    """What is wrong with the nodes, queues and beat of an inventory, for each application.
 
-    :param hosts: worker host -> its ``app_name``, ``celery_app``, ``celery_nodes``, ``celery_routed_queues``,
-        ``celery_beat_enabled``, ``celery_beat_scheduler``, ``celery_sandbox``, timeouts and what concerns its logs
-    :param beats: the hosts of the group beat, whether or not they run nodes
+    :param hosts: worker host -> its variables of the role, ``app_name`` and ``workers_batch``
+    :param site: whose group ``beat`` may have hosts that run no nodes
     :returns: a sentence for each problem, naming variable, value and remedy; empty if there is none
     """
-    if not hosts:
-        return ["The group workers has no host: put one in, the nodes need one to run on."]
+    beats = site.groups.get("beat", ())
     names = dict.fromkeys(variables.get("app_name") for variables in hosts.values())
     problems: list[str] = []
     for name in names:

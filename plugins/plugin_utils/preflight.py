@@ -1,17 +1,94 @@
-"""Filters for the preflight: reading every host's variables, and what is wrong with hosts, secrets and names."""
+"""Filters for the preflight: reading every host's variables, what is wrong with hosts, secrets and names, and what the
+roles say."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from ansible.errors import AnsibleError
+from ansible.plugins.loader import filter_loader
+from ansible_collections.celeriac.fleet.plugins.plugin_utils import specs
+from ansible_collections.celeriac.fleet.plugins.plugin_utils.site_roles import Groups, Hosts, Site, asked
 from jinja2 import Undefined, UndefinedError
 
-Hosts = Mapping[str, Mapping[str, Any]]
+COLLECTION = "celeriac.fleet."
+RoleHosts = Mapping[str, Sequence[str]]
+
+
+def preflight_variables(
+    hostvars: Mapping[str, Any], hosts: list[str], roles: RoleHosts, names: list[str]
+) -> dict[str, dict[str, Any]]:
+    """The variables of each host that its roles declare or ask for, and ``names``.
+
+    :param roles: what ``preflight_roles`` returns
+    :returns: as of ``preflight_hosts``
+    """
+    wanted = {host: [*names] for host in hosts}
+    for role, its in roles.items():
+        for host in its:
+            wanted[host] += [*role_options(role), *asked(role_problems_of(role) or _silent)]
+    return {host: _variables(hostvars[host], names) for host, names in wanted.items()}
+
+
+def role_options(role: str) -> list[str]:
+    """The names of the variables of a role, by its full or its last name; none of a role of another collection."""
+    name = role.removeprefix(COLLECTION)
+    return list(specs.options(name)) if name in specs.roles() else []
+
+
+def role_problems_of(role: str) -> Callable[[Hosts, Site], list[str]] | None:
+    """The filter that says what is wrong with a role's variables, if there is one."""
+    found = filter_loader.get(f"{role}_problems") if role.startswith(COLLECTION) else None
+    return found.j2_function if found else None
+
+
+def _silent(_hosts: Hosts, _site: Site) -> list[str]:
+    return []
+
+
+def looks(roles: RoleHosts, host: str) -> list[str]:
+    """The roles of ``host`` that want it looked at before their problems are asked for, by ``tasks/look.yml``."""
+    return [
+        role
+        for role, hosts in roles.items()
+        if host in hosts and (specs.ROLES / role.removeprefix(COLLECTION) / "tasks/look.yml").is_file()
+    ]
+
+
+def role_problems(
+    hosts: Hosts,
+    roles: RoleHosts,
+    groups: Groups,
+    *,
+    root: str,
+    secrets: bool,
+    reached: Sequence[str],
+    one_application: bool,
+) -> list[str]:
+    """What the roles of the inventory say is wrong with their variables.
+
+    :param roles: what ``preflight_roles`` returns
+    :param groups: this and what follows are the fields of ``Site``
+    """
+    site = Site(groups, Path(root), secrets, reached, one_application)
+    return [
+        problem
+        for role, names in roles.items()
+        for problem in (role_problems_of(role) or _silent)(of_hosts(hosts, names), site)
+    ]
+
+
+def group_problems(groups: Groups, needed: Mapping[str, str]) -> list[str]:
+    """Which groups have no host that need one.
+
+    :param needed: group -> what needs it, as the end of a sentence
+    """
+    return [
+        f"The group {group} has no host: put one in, {why}." for group, why in needed.items() if not groups.get(group)
+    ]
 
 
 def preflight_hosts(hostvars: Mapping[str, Any], hosts: list[str], names: list[str]) -> dict[str, dict[str, Any]]:
@@ -52,7 +129,7 @@ def _computed(value: Any) -> Any:
     return value
 
 
-def of_hosts(hosts: Hosts, names: list[str]) -> Hosts:
+def of_hosts(hosts: Hosts, names: Sequence[str]) -> Hosts:
     """Those of ``hosts`` that ``names`` names."""
     return {host: variables for host, variables in hosts.items() if host in names}
 
@@ -82,17 +159,14 @@ def secret_problems(hosts: Hosts, secrets: list[str], remedy: str) -> list[str]:
     return [f"{name} has no value: {remedy.strip()}." for name in missing]
 
 
-def value_problems(hosts: Hosts, secrets: list[str], workers: list[str]) -> list[str]:
+def value_problems(hosts: Hosts, secrets: list[str]) -> list[str]:
     """Which variables have a value that can't be computed.
 
     :param secrets: what can't be computed for want of one of these variables is left to ``secret_problems``
-    :param workers: the hosts whose application's variables matter
     """
     reasons: dict[str, dict[str, None]] = {}
-    for host, variables in hosts.items():
+    for variables in hosts.values():
         for name, reason in variables["unreadable"].items():
-            if host not in workers and name.startswith(("app_", "celery_")):
-                continue
             if not any(f"'{secret}'" in reason for secret in secrets):
                 reasons.setdefault(reason, {})[name] = None
     return [
@@ -101,27 +175,13 @@ def value_problems(hosts: Hosts, secrets: list[str], workers: list[str]) -> list
     ]
 
 
-def role_variables(directory: str) -> dict[str, list[str]]:
-    """The variables that the roles declare.
-
-    :param directory: the directory of the roles
-    :returns: role -> names of its public variables, from its argument_specs
-    """
-    specs = {path.parents[1].name: path for path in sorted(Path(directory).glob("*/meta/argument_specs.yml"))}
-    return {
-        role: list(yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"]["main"]["options"])
-        for role, path in specs.items()
-    }
-
-
-def name_problems(hosts: Hosts, roles: Mapping[str, Iterable[str]], helpers: list[str]) -> list[str]:
+def name_problems(hosts: Hosts, helpers: list[str]) -> list[str]:
     """Which variables look like a role's and are none: misspelt, they would change nothing and say nothing.
 
-    :param roles: what ``role_variables`` returns
     :param helpers: names with a role's prefix that belong to the inventory itself
     """
-    known = {*helpers, *(name for names in roles.values() for name in names)}
-    prefixes = tuple(f"{role}_" for role in roles)
+    known = {*helpers, *(name for role in specs.roles() for name in specs.names(role))}
+    prefixes = tuple(f"{role}_" for role in specs.roles())
     unknown = {
         name: host
         for host, variables in hosts.items()

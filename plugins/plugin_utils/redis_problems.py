@@ -12,18 +12,16 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.common.yaml import yaml_load
 from ansible_collections.celeriac.fleet.plugins.plugin_utils import redis_checks as checks
 from ansible_collections.celeriac.fleet.plugins.plugin_utils import redis_grammar as grammar
+from ansible_collections.celeriac.fleet.plugins.plugin_utils import specs
+from ansible_collections.celeriac.fleet.plugins.plugin_utils.site_roles import ALONE, Hosts, Site, asks
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-ROOT = Path(__file__).parents[2]
-
 
 Variables = Mapping[str, Any]
 
@@ -291,18 +289,20 @@ def flavor_problems(host: str, variables: Variables, version: str | None) -> Ite
                 )
 
 
-def redis_problems(hosts: Mapping[str, Variables], users: bool = True) -> list[str]:
+@asks("__redis_host")
+def redis_problems(hosts: Hosts, site: Site = ALONE) -> list[str]:
     """What is wrong with the redis role's variables.
 
     :param hosts: Redis host -> its variables of the role, in whose place the role's default stands if they are left
         out, and, if known, ``distribution_version`` (major) and ``__redis_host`` (what the action redis_host returns).
-        Without ``redis_users`` those aren't looked at.
-    :param users: whether to look at users and other secrets; not where some are missing, which is reported by itself
+        Without ``redis_users`` those aren't looked at, nor hosts that the run doesn't reach.
     :returns: a sentence for each problem, naming variable, value and remedy; empty if there is none
     """
-    if not hosts:
-        return ["The group redis has no host: put one in, the nodes need a broker."]
-    problems = [problem for host, variables in hosts.items() for problem in _host_problems(host, variables, users)]
+    problems = [
+        problem
+        for host, variables in site.known(hosts).items()
+        for problem in _host_problems(host, variables, site.secrets)
+    ]
     return list(dict.fromkeys(problems))
 
 
@@ -334,4 +334,4 @@ def _host_problems(host: str, given: Variables, secrets: bool) -> Iterator[str]:
 
 @cache
 def _defaults() -> Variables:
-    return dict(yaml_load((ROOT / "roles/redis/defaults/main.yml").read_text(encoding="utf-8")))
+    return dict(yaml_load((specs.ROLES / "redis/defaults/main.yml").read_text(encoding="utf-8")))

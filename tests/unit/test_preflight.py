@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -10,11 +11,13 @@ from typing import Any
 
 import pytest
 from ansible.template import Templar, trust_as_template
+from ansible_collections.celeriac.fleet.plugins.plugin_utils import specs
 
-from tests.support.harness import ENVIRONMENTS, FACTS, ROOT, SECRETS, Inventory, read_yaml
+from tests.support.harness import ENVIRONMENTS, FACTS, ROLES, ROOT, SECRETS, Inventory, read_yaml
 
 PLAYBOOK = ROOT / "playbooks/preflight.yml"
-*_, TASK = read_yaml(PLAYBOOK)[0]["tasks"]
+(PLAY,) = read_yaml(PLAYBOOK)
+*_, TASK = PLAY["tasks"]
 
 CRAWLER = {"name": "crawler", "queues": ["crawl_queue"]}
 REST = {"name": "rest", "queues": ["process_queue", "schedule_queue", "monitor_queue", "default"]}
@@ -23,7 +26,7 @@ BROKER = {"name": "broker", "port": 6379, "profile": "broker", "maxmemory": "2gb
 
 def problems(inventory: Inventory, limit: list[str] | None = None, **more: Any) -> list[str]:
     """What the playbook's task would say, run on all hosts or those of ``--limit``."""
-    expressions = {name: trust_as_template(value) for name, value in TASK["vars"].items()}
+    expressions = {name: trust_as_template(value) for name, value in {**PLAY["vars"], **TASK["vars"]}.items()}
     variables = {
         **inventory.variables("broker1" if "broker1" in inventory.groups["all"] else inventory.groups["all"][0]),
         **expressions,
@@ -83,6 +86,26 @@ def test_the_task_refuses_if_there_is_a_problem() -> None:
     assert TASK["tags"] == "always"
 
 
+def test_a_newly_declared_option_is_looked_at(variant: Callable[..., Inventory], tmp_path: Path, monkeypatch) -> None:
+    """Without a list: it is enough that the role's argument_specs have it."""
+    roles = Path(shutil.copytree(ROOT / "roles", tmp_path / "roles"))
+    for role in ROLES:
+        path = roles / role / "meta/argument_specs.yml"
+        declared = read_yaml(path)
+        declared["argument_specs"]["main"]["options"][f"{role}_novelty"] = {"type": "int", "default": 1}
+        path.write_text(json.dumps(declared))
+    novelties = {f"{role}_novelty": trust_as_template("{{ never_defined }}") for role in ROLES}
+    monkeypatch.setattr(specs, "ROLES", roles)
+    specs.entry_points.cache_clear()
+    try:
+        (problem,) = problems(variant(**novelties))
+    finally:
+        specs.entry_points.cache_clear()
+    names, _, reason = problem.partition(" can't be computed: ")
+    assert set(names.split(", ")) == set(novelties)
+    assert reason.startswith("'never_defined' is undefined: ")
+
+
 FLEET = {"redis": ["broker1"], "workers": ["worker1", "worker2"]}
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "unknown key in a node": (
@@ -140,6 +163,10 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "no broker host": (
         {"hosts": {"workers": ["worker1", "worker2"], "beat": ["worker1"]}, "broker_host": "elsewhere"},
         "The group redis has no host: put one in",
+    ),
+    "no worker host": (
+        {"hosts": {"redis": ["broker1"], "beat": ["broker1"]}},
+        "The group workers has no host: put one in",
     ),
     "no value for a secret": (
         {"vault_redis_app_password": None},

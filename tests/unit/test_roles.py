@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.celeriac.fleet.plugins.plugin_utils.site_roles import site_roles
 
-from tests.support.harness import ROLES, ROOT, defaults, read_yaml, specs
+from tests.support.harness import ROLES, ROOT, Inventory, defaults, read_yaml, specs
 
 # what another role of the same host declares, with its reason
 BORROWED = {("app", "celery_app"): "only in the usage example of app-run, with a default"}
@@ -110,23 +111,8 @@ def test_a_role_has_readme_tests_metadata_and_a_scenario_that_uses_it(role: str)
     scenario = ROOT / "molecule" / role
     shared, own = read_yaml(ROOT / ".config/molecule/config.yml"), read_yaml(scenario / "molecule.yml")
     playbooks = {**shared["ansible"]["playbooks"], **own.get("ansible", {}).get("playbooks", {})}
-    assert role in roles_of((scenario / playbooks["converge"]).resolve())
-
-
-def roles_of(playbook: Path) -> set[str]:
-    """The roles that a playbook runs, imported playbooks included."""
-    found: set[str] = set()
-    for play in read_yaml(playbook):
-        if imported := play.get("ansible.builtin.import_playbook"):
-            found |= roles_of((playbook.parent / imported).resolve())
-        found |= {entry["role"].rpartition(".")[2] for entry in play.get("roles", [])}
-        tasks = play.get("tasks", [])
-        found |= {
-            task["ansible.builtin.import_role"]["name"].rpartition(".")[2]
-            for task in tasks
-            if "ansible.builtin.import_role" in task
-        }
-    return found
+    groups = Inventory(scenario / "inventory").groups
+    assert site_roles(str((scenario / playbooks["converge"]).resolve()), groups)[f"celeriac.fleet.{role}"]
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -10,6 +10,7 @@ import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.celeriac.fleet.plugins.module_utils import celery_app
 from ansible_collections.celeriac.fleet.plugins.plugin_utils import app_inventory as app
+from ansible_collections.celeriac.fleet.plugins.plugin_utils.site_roles import Site
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -117,7 +118,7 @@ RIGHT = {"app_name": "chatlite", "app_source": {"type": "path", "path": "example
 
 
 def problems(**variables: Any) -> list[str]:
-    return list(app.app_problems({host: {**RIGHT, **variables} for host in ("w1", "w2")}, str(ROOT)))
+    return list(app.app_problems({host: {**RIGHT, **variables} for host in ("w1", "w2")}, Site(root=ROOT)))
 
 
 @pytest.mark.parametrize("name", ["chatlite", "a", "web-2", "a" * 31])
@@ -183,7 +184,7 @@ def test_an_absolute_path_is_taken_as_it_is(tmp_path: Path) -> None:
 
 def test_environment_that_could_not_be_read_is_left_to_others() -> None:
     variables = {key: value for key, value in RIGHT.items() if key != "app_environment"}
-    assert app.app_problems({"w1": variables}, str(ROOT)) == []
+    assert app.app_problems({"w1": variables}, Site(root=ROOT)) == []
 
 
 def test_a_machine_has_an_application_once() -> None:
@@ -192,12 +193,12 @@ def test_a_machine_has_an_application_once() -> None:
         "w1-shop": {**RIGHT, "app_name": "shop", "ansible_host": "w1"},
         "w1-again": {**RIGHT, "ansible_host": "w1"},
     }
-    (problem,) = app.app_problems(hosts, str(ROOT))
+    (problem,) = app.app_problems(hosts, Site(root=ROOT))
     assert problem.startswith(f"app_name is {RIGHT['app_name']} on w1 and w1-again, which are both w1: ")
 
 
 def test_an_application_without_a_password_is_named() -> None:
-    (problem,) = app.app_problems({"w1": {**RIGHT, "broker_passwords": {"shop": "hush"}}}, str(ROOT))
+    (problem,) = app.app_problems({"w1": {**RIGHT, "broker_passwords": {"shop": "hush"}}}, Site(root=ROOT))
     assert problem.startswith(f"broker_passwords has no {RIGHT['app_name']}: ")
     assert "hush" not in problem
 
@@ -217,6 +218,13 @@ def test_the_hosts_of_an_application_keep_their_order() -> None:
 def test_one_of_several_applications_is_to_be_chosen(names: list[str], count: int) -> None:
     said = app.app_choice_problems({str(number): {"app_name": name} for number, name in enumerate(names)})
     assert said == ["The hosts run blog and shop: choose one with --limit, by its group or its hosts."] * count
+
+
+def test_a_playbook_for_one_application_asks_which_of_those_it_reaches() -> None:
+    hosts = {"w1": RIGHT, "w2": {**RIGHT, "app_name": "shop"}}
+    assert app.app_problems(hosts, Site(root=ROOT)) == []
+    assert len(app.app_problems(hosts, Site(root=ROOT, one_application=True))) == 1
+    assert app.app_problems(hosts, Site(root=ROOT, one_application=True, reached=["w2"])) == []
 
 
 def test_sources_are_those_of_the_argument_specs() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.celeriac.fleet.plugins.plugin_utils import celery_nodes as celery
+from ansible_collections.celeriac.fleet.plugins.plugin_utils.site_roles import Site
 from celery.bin.worker import worker
 from hypothesis import given
 from hypothesis import strategies as st
@@ -456,7 +457,7 @@ def test_several_hosts_may_run_beat_with_the_same_lock(schedulers: list[str], sa
 
 @pytest.mark.parametrize(("group", "said"), [(["w1"], []), (["w1", "broker1"], ["broker1"]), (["a", "b"], ["a, b"])])
 def test_a_host_of_the_group_beat_that_runs_no_nodes_is_refused(group: list[str], said: list[str]) -> None:
-    problems = celery.celery_problems(hosts(), group)
+    problems = celery.celery_problems(hosts(), Site(groups={"beat": group}))
     assert problems == [
         f"The group beat has {names}, which isn't in the group workers: put it there too, where the application is, or "
         "take it out of beat."
@@ -468,9 +469,9 @@ def test_each_application_is_looked_at_by_itself() -> None:
     """Each with a beat; names and queues of one are no matter of the other's; what is wrong says with which."""
     fleet = {host: {**variables, "app_name": "shop"} for host, variables in hosts().items()}
     fleet |= {f"{host}-blog": {**variables, "app_name": "blog"} for host, variables in hosts().items()}
-    assert celery.celery_problems(fleet, ["w1", "w1-blog"]) == []
+    assert celery.celery_problems(fleet, Site(groups={"beat": ["w1", "w1-blog"]})) == []
     fleet["w2-blog"]["celery_beat_enabled"] = True
-    (problem,) = celery.celery_problems(fleet, ["w1", "w1-blog", "w2-blog"])
+    (problem,) = celery.celery_problems(fleet, Site(groups={"beat": ["w1", "w1-blog", "w2-blog"]}))
     assert problem.startswith("blog: The group beat has the hosts w1-blog, w2-blog: leave one of them")
 
 
@@ -481,11 +482,6 @@ def test_no_value_of_an_environment_is_ever_shown() -> None:
         problems = celery.celery_problems(hosts(celery_nodes=nodes))
         assert problems
         assert "hush" not in " ".join(problems)
-
-
-def test_workers_without_a_host_is_one_sentence() -> None:
-    (problem,) = celery.celery_problems({})
-    assert problem.startswith("The group workers has no host")
 
 
 def test_a_queue_may_be_consumed_on_another_host_only() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.errors import AnsibleUndefinedVariable
 from ansible_collections.celeriac.fleet.plugins.plugin_utils import preflight
+from ansible_collections.celeriac.fleet.plugins.plugin_utils.site_roles import Site
 
 from tests.support.harness import ROLES, ROOT, specs
 
@@ -75,30 +76,77 @@ def test_secrets_that_are_there_have_no_problem() -> None:
 
 def test_one_reason_is_one_sentence_for_all_that_it_spoils() -> None:
     hosts = {h: {"unreadable": {"a": "'x' is undefined", "b": "'x' is undefined"}} for h in ("h1", "h2")}
-    (problem,) = preflight.value_problems(hosts, [], [])
+    (problem,) = preflight.value_problems(hosts, [])
     assert problem.startswith("a, b can't be computed: 'x' is undefined: ")
 
 
 def test_what_only_wants_a_secret_is_left_to_secret_problems() -> None:
     hosts = {"h": {"unreadable": {"a": "'vault_x' is undefined"}}}
-    assert preflight.value_problems(hosts, ["vault_x"], []) == []
+    assert preflight.value_problems(hosts, ["vault_x"]) == []
 
 
-@pytest.mark.parametrize(("name", "count"), [("app_environment", 0), ("celery_nodes", 0), ("redis_bind", 1)])
-def test_what_an_application_needs_may_be_missing_where_none_runs(name: str, count: int) -> None:
-    hosts = {"broker": {"unreadable": {name: "'x' is undefined"}}}
-    assert len(preflight.value_problems(hosts, [], ["worker"])) == count
-    assert len(preflight.value_problems(hosts, [], ["broker"])) == 1
+# -- groups
+
+
+def test_a_group_that_needs_a_host_is_one_sentence() -> None:
+    needed = {"redis": "the nodes need a broker", "workers": "x"}
+    said = ["The group redis has no host: put one in, the nodes need a broker."]
+    assert preflight.group_problems({"redis": [], "workers": ["w"]}, needed) == said
+    assert preflight.group_problems({"workers": ["w"]}, needed) == said
+    assert preflight.group_problems({"redis": ["r"], "workers": ["w"], "flower": []}, needed) == []
+
+
+# -- roles
+
+
+def test_a_host_is_read_for_what_its_roles_declare_and_ask_for() -> None:
+    hostvars = {host: Lazy({**dict.fromkeys(NAMES, host)}) for host in ("r", "w", "n")}
+    roles = {"celeriac.fleet.redis": ["r"], "celeriac.fleet.app": ["w"], "other.roles.thing": ["r"]}
+    found = preflight.preflight_variables(hostvars, ["r", "w", "n"], roles, ["vault_x"])
+    read = {host: set(variables) - {"names", "unreadable"} for host, variables in found.items()}
+    assert read["r"] == {*specs("redis"), "__redis_host", "vault_x"}
+    assert read["w"] == {*specs("app"), "ansible_host", "broker_passwords", "vault_x"}
+    assert read["n"] == {"vault_x"}
+
+
+NAMES = [*(name for role in ROLES for name in specs(role)), "ansible_host", "broker_passwords", "workers_batch"]
+NAMES += ["__redis_host", "vault_x"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_says_what_is_wrong_with_its_variables(role: str) -> None:
+    problems = preflight.role_problems_of(f"celeriac.fleet.{role}")
+    assert problems is not None, f"plugins/filter has no {role}_problems"
+    assert list(inspect.signature(problems).parameters) == ["hosts", "site"]
+    assert problems({}, Site()) == []
+
+
+@pytest.mark.parametrize("role", ["celeriac.fleet.nothing", "geerlingguy.docker", "docker"])
+def test_a_role_that_says_nothing_is_no_error_of_a_run(role: str) -> None:
+    assert preflight.role_problems_of(role) is None
+    asked = {"root": str(ROOT), "secrets": True, "reached": ["h"], "one_application": False}
+    assert preflight.role_problems({"h": {}}, {role: ["h"]}, {}, **asked) == []
+
+
+def test_each_role_is_asked_for_its_own_hosts() -> None:
+    hosts = {"r": {"redis_maxclients": 0}, "w": {"redis_maxclients": -1}}
+    asked = {"root": str(ROOT), "secrets": True, "reached": ["r", "w"], "one_application": False}
+    (problem,) = preflight.role_problems(hosts, {"celeriac.fleet.redis": ["r"]}, {}, **asked)
+    assert problem.startswith("redis_maxclients is 0: ")
+
+
+def test_a_role_has_a_host_looked_at_where_it_runs() -> None:
+    roles = {"celeriac.fleet.redis": ["r"], "celeriac.fleet.app": ["r", "w"]}
+    assert preflight.looks(roles, "r") == ["celeriac.fleet.redis"]
+    assert preflight.looks(roles, "w") == []
 
 
 # -- names
 
-KNOWN = {"celery": ["celery_nodes", "celery_app"], "redis": ["redis_users"]}
-
 
 def name_problems(*names: str, helpers: list[str] | None = None) -> list[str]:
     hosts = {"h1": {"names": names}, "h2": {"names": names}}
-    return list(preflight.name_problems(hosts, KNOWN, helpers or []))
+    return list(preflight.name_problems(hosts, helpers or []))
 
 
 @pytest.mark.parametrize(
@@ -121,13 +169,5 @@ def test_known_names_and_those_of_others_have_no_problem(name: str) -> None:
 
 
 def test_a_helper_has_no_problem() -> None:
-    assert name_problems("celery_visibility_timeout", helpers=["celery_visibility_timeout"]) == []
-
-
-def test_variables_of_roles_are_those_of_their_argument_specs() -> None:
-    found = preflight.role_variables(str(ROOT / "roles"))
-    assert {role: set(names) for role, names in found.items()} == {role: set(specs(role)) for role in ROLES}
-
-
-def test_a_directory_without_roles_knows_none(tmp_path: Path) -> None:
-    assert preflight.role_variables(str(tmp_path)) == {}
+    assert len(name_problems("celery_tool")) == 1
+    assert name_problems("celery_tool", helpers=["celery_tool"]) == []

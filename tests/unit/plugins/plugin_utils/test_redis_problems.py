@@ -11,6 +11,7 @@ from ansible_collections.celeriac.fleet.plugins.plugin_utils import redis_checks
 from ansible_collections.celeriac.fleet.plugins.plugin_utils import redis_grammar as grammar
 from ansible_collections.celeriac.fleet.plugins.plugin_utils import redis_instances as redis
 from ansible_collections.celeriac.fleet.plugins.plugin_utils import redis_problems as plugin
+from ansible_collections.celeriac.fleet.plugins.plugin_utils.site_roles import Site
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -359,7 +360,7 @@ def test_a_wrong_user_is_one_sentence_without_the_password(user: Any, said: str)
 
 def test_users_are_left_out_where_their_secrets_are_missing() -> None:
     wrong = {"redis_users": [{**USER, "password": ""}], "redis_tls_enabled": True}
-    assert plugin.redis_problems({"r1": {**VARIABLES, **wrong}}, users=False) == []
+    assert plugin.redis_problems({"r1": {**VARIABLES, **wrong}}, Site(secrets=False)) == []
     assert len(problems(**wrong)) == 2
 
 
@@ -463,9 +464,10 @@ def test_data_of_the_other_flavor_that_a_cache_leaves_behind_is_no_loss() -> Non
     assert problems(redis_instances=[INSTANCE, CACHE], __redis_host=found) == []
 
 
-def test_redis_without_a_host_is_one_sentence() -> None:
-    (problem,) = plugin.redis_problems({})
-    assert problem.startswith("The group redis has no host")
+def test_a_host_that_the_run_does_not_reach_is_not_looked_at() -> None:
+    hosts = {"r1": {**VARIABLES, "redis_maxclients": 0}, "r2": VARIABLES}
+    assert plugin.redis_problems(hosts, Site(reached=["r2"])) == []
+    assert len(plugin.redis_problems(hosts, Site(reached=["r1"]))) == 1
 
 
 def test_what_is_wrong_with_several_hosts_is_said_once() -> None:
