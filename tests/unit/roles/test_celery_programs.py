@@ -86,7 +86,10 @@ def stubborn(*ignored: str) -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen([sys.executable, "-c", STUBBORN, *ignored], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        yield process
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def stop(pid: int | None, *steps: str) -> subprocess.Popen[bytes]:
