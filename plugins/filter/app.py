@@ -16,6 +16,7 @@ class FilterModule:
             "app_choice_problems": app_inventory.app_choice_problems,
             "app_environment_file": app_inventory.environment_file,
             "app_hosts": app_inventory.app_hosts,
+            "app_paths": app_inventory.app_paths,
             "app_problems": app_inventory.app_problems,
             "app_redis_users": app_inventory.app_redis_users,
             "app_rollback_release": app_rollback.rollback_release,

@@ -64,6 +64,28 @@ def environment_problems(environment: Any, variable: str = "app_environment") ->
             yield f"{variable}.{name} has a line break or control character: take it out."
 
 
+def app_paths(name: str) -> dict[str, str]:
+    """Where an application stands on a host.
+
+    :param name: ``app_name``
+    :returns: ``home``, in it ``releases`` and the link ``current``; ``etc``, in it ``environment_file`` and
+        ``next_environment_file``, that of the release which goes live next; ``state``, which the application may write;
+        ``cache``, of what builds downloaded; ``undo``, what a deployment replaced, until it is finished
+    """
+    home, etc = f"/opt/{name}", f"/etc/{name}"
+    return {
+        "home": home,
+        "releases": f"{home}/releases",
+        "current": f"{home}/current",
+        "etc": etc,
+        "environment_file": f"{etc}/{name}.env",
+        "next_environment_file": f"{etc}/next.env",
+        "state": f"/var/lib/{name}",
+        "cache": f"/var/cache/{name}",
+        "undo": f"/var/lib/celeriac/{name}/undo",
+    }
+
+
 def name_problems(name: Any) -> Iterator[str]:
     """What is wrong with ``app_name``, a sentence."""
     if not isinstance(name, str) or not APP_NAME.match(name):

@@ -191,8 +191,8 @@ def celery_node_units(nodes: list[Node], name: str, log_to: str = "files") -> li
     ]
 
 
-def _inputs(name: str, node: Node, inputs: list[str]) -> list[str]:
-    return [*inputs, f"/etc/{name}/worker@{node['name']}.env"] if node["own_environment"] else inputs
+def _inputs(etc: str, node: Node, inputs: list[str]) -> list[str]:
+    return [*inputs, f"{etc}/worker@{node['name']}.env"] if node["own_environment"] else inputs
 
 
 def celery_beat_options(scheduler: str, takeover_timeout: int) -> list[str]:
@@ -210,15 +210,16 @@ def lockless(scheduler: str) -> bool:
 
 
 def celery_rollout_nodes(
-    nodes: list[Node], name: str, inputs: list[str], stop_timeout: int, log_to: str = "files"
+    nodes: list[Node], name: str, etc: str, inputs: list[str], stop_timeout: int, log_to: str = "files"
 ) -> list[dict[str, Any]]:
     """The nodes of one host as the module celery_rollout takes them.
 
+    :param etc: the directory with the environment files of nodes that have one
     :param inputs: files after whose change a node has to be restarted
     :param stop_timeout: seconds, for nodes without one of their own
     """
     return [
-        {**unit, "inputs": _inputs(name, node, inputs), "stop_timeout": node["stop_timeout"] or stop_timeout}
+        {**unit, "inputs": _inputs(etc, node, inputs), "stop_timeout": node["stop_timeout"] or stop_timeout}
         for unit, node in zip(celery_node_units(nodes, name, log_to), nodes, strict=True)
     ]
 

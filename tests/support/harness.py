@@ -71,7 +71,12 @@ def read_yaml(path: Path) -> Any:
 
 def specs(role: str) -> dict[str, Any]:
     """The options of a role's argument_specs."""
-    return dict(read_yaml(ROOT / "roles" / role / "meta/argument_specs.yml")["argument_specs"]["main"]["options"])
+    return dict(entry_points(role)["main"]["options"])
+
+
+def entry_points(role: str) -> dict[str, dict[str, Any]]:
+    """What a playbook may enter of a role: task file -> its argument_specs."""
+    return dict(read_yaml(ROOT / "roles" / role / "meta/argument_specs.yml")["argument_specs"])
 
 
 def defaults(role: str) -> dict[str, Any]:

@@ -56,6 +56,15 @@ EVERY_TASK = pytest.mark.parametrize(
     ("path", "task"), ALL_TASKS, ids=[f"{path}:{task.get('name')}" for path, task in ALL_TASKS]
 )
 
+# Texts that no role owns: what they need of one, they get by its entry points.
+OUTSIDE = [
+    *PLAYBOOKS,
+    *(path for name in ("inventories", "molecule", "tools") for path in sorted((ROOT / name).rglob("*"))),
+]
+# Directories of the system, where each role has files of its own.
+PLACES = set("/etc /etc/systemd/system /usr/bin /usr/bin/python3 /usr/local/lib/celeriac /var/lib /var/log".split())
+PATH = re.compile(r"(?<![\w.}/])/(?:etc|opt|usr|var)/(?:\{\{.*?\}\}|[^\s\"'`|,:;)\]\\])*")
+
 
 @pytest.mark.parametrize("path", PLAYBOOKS, ids=relative)
 def test_a_play_has_a_name_and_hosts(path: Path) -> None:
@@ -149,3 +158,44 @@ def test_every_template_is_used(path: Path) -> None:
     name = str(path.relative_to(role / "templates"))
     users = [*role.glob("tasks/*.yml"), *role.glob("templates/**/*.j2")]
     assert any(name in user.read_text() for user in users if user != path)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_what_is_internal_to_a_role_stays_in_it(role: str) -> None:
+    others = [path for other in ROLES if other != role for path in sorted((ROOT / "roles" / other).rglob("*"))]
+    texts = {path: path.read_text(errors="replace") for path in (*OUTSIDE, *others) if path.is_file()}
+    found = {(relative(path), name) for path, text in texts.items() for name in re.findall(rf"\b__{role}_\w+", text)}
+    assert found == set()
+
+
+def known_paths(role: str) -> set[str]:
+    """The paths that are written out in a role and its plugins, with ``<app>`` for an application's name."""
+    texts = [
+        path
+        for part in ("defaults", "vars", "tasks", "templates")
+        for path in (ROOT / "roles" / role / part).rglob("*")
+    ]
+    texts += [
+        path
+        for part in ("action", "module_utils", "plugin_utils")
+        for path in (ROOT / "plugins" / part).glob(f"{role}*.py")
+    ]
+    found = {match for path in texts if path.is_file() for match in PATH.findall(path.read_text())}
+    named = {re.sub(r"\{\{ (app|celery)_name \}\}|\{name\}", "<app>", path) for path in found}
+    return {path.rstrip("/.") for path in named}
+
+
+def test_no_path_is_known_to_two_roles() -> None:
+    """One computes it, the wiring hands it over; else the one would move what the other looks for."""
+    known = {role: known_paths(role) for role in ROLES}
+    assert all(known.values())
+    shared = {
+        (one, path, other, further)
+        for one in ROLES
+        for other in ROLES
+        if one != other
+        for path in known[one] - PLACES
+        for further in known[other]
+        if f"{further}/".startswith(f"{path}/")
+    }
+    assert shared == set()

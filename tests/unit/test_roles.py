@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from ansible_collections.celeriac.fleet.plugins.plugin_utils.site_roles import site_roles
 
-from tests.support.harness import ROLES, ROOT, Inventory, defaults, read_yaml, specs
+from tests.support.harness import ROLES, ROOT, Inventory, defaults, entry_points, read_yaml
 
 # what another role of the same host declares, with its reason
 BORROWED = {("app", "celery_app"): "only in the usage example of app-run, with a default"}
@@ -27,7 +27,12 @@ def option_paths(options: dict[str, Any], prefix: str = "") -> Iterator[tuple[st
         yield from option_paths(option.get("options", {}), f"{prefix}{name}.")
 
 
-OPTIONS = [(role, path, option) for role in ROLES for path, option in option_paths(specs(role))]
+def inputs(role: str) -> dict[str, Any]:
+    """The options of all entry points of a role."""
+    return {name: option for spec in entry_points(role).values() for name, option in spec["options"].items()}
+
+
+OPTIONS = [(role, path, option) for role in ROLES for path, option in option_paths(inputs(role))]
 NAMED = pytest.mark.parametrize(
     ("role", "path", "option"), OPTIONS, ids=[f"{role}-{path}" for role, path, _ in OPTIONS]
 )
@@ -35,19 +40,19 @@ NAMED = pytest.mark.parametrize(
 
 @pytest.mark.parametrize("role", ROLES)
 def test_defaults_equal_argument_specs(role: str) -> None:
-    declared = {name: option["default"] for name, option in specs(role).items() if "default" in option}
+    declared = {name: option["default"] for name, option in inputs(role).items() if "default" in option}
     assert defaults(role) == declared
 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_a_required_option_has_no_default_and_an_optional_one_has(role: str) -> None:
-    for name, option in specs(role).items():
+    for name, option in inputs(role).items():
         assert option.get("required", False) is ("default" not in option), name
 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_public_variables_carry_the_roles_name(role: str) -> None:
-    assert [name for name in specs(role) if not name.startswith(f"{role}_")] == []
+    assert [name for name in inputs(role) if not name.startswith(f"{role}_")] == []
 
 
 @NAMED
@@ -78,7 +83,7 @@ def test_every_variable_that_is_used_is_declared(role: str) -> None:
     variables = read_yaml(directory / "vars/main.yml") or {}
     tasks = [file.read_text() for file in (directory / "tasks").glob("*.yml")]
     local = re.findall(r"register: (\w+)|^    (__\w+):", "".join(tasks), re.M)
-    known = {*specs(role), *variables, *(name for names in local for name in names)}
+    known = {*inputs(role), *variables, *(name for names in local for name in names)}
     unknown = set()
     for file in [*directory.glob("tasks/*.yml"), *directory.glob("vars/*.yml"), *directory.glob("templates/**/*.j2")]:
         for expression in expressions(file.read_text()):
@@ -87,6 +92,42 @@ def test_every_variable_that_is_used_is_declared(role: str) -> None:
                     unknown.add((file.name, match[0]))
     filters = {f"{other}_{word}" for other in ROLES for word in filter_words(other)}
     assert {(file, name) for file, name in unknown if name not in filters} == set()
+
+
+def entered(role: str) -> set[str]:
+    """The task files of a role that playbooks enter; the preflight enters ``look`` of whichever role has it."""
+    text = "".join(path.read_text() for path in (ROOT / "playbooks").glob("*.yml"))
+    look = {path.stem for path in (ROOT / "roles" / role / "tasks").glob("look.yml")}
+    return {"main", *look, *re.findall(rf"import_role: {{name: celeriac\.fleet\.{role}, tasks_from: (\w+)", text)}
+
+
+def reads(role: str, tasks: str) -> set[str]:
+    """The names that a task file of a role uses, with what its templates and the role's variables use for it."""
+    directory = ROOT / "roles" / role
+    variables = read_yaml(directory / "vars/main.yml") or {}
+    found, left = set(), [(directory / "tasks" / f"{tasks}.yml").read_text()]
+    while left:
+        text = left.pop()
+        left += [
+            path.read_text()
+            for path in (directory / "templates").rglob("*.j2")
+            if str(path).partition("templates/")[2] in text
+        ]
+        names = set(re.findall(rf"\b(?:__)?{role}\w*", text)) - found
+        left += [str(variables[name]) for name in names if name in variables]
+        found |= names
+    return found
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_each_task_file_that_a_playbook_enters_is_declared_with_its_inputs_and_results(role: str) -> None:
+    declared = entry_points(role)
+    assert set(declared) == entered(role)
+    for entry in set(declared) - {"main"}:
+        assert set(declared[entry]["options"]) == reads(role, entry) & set(inputs(role)), entry
+    described = re.findall(r"RV\((\w+)", str([spec["description"] for spec in declared.values()]))
+    results = {name for name in read_yaml(ROOT / "roles" / role / "vars/main.yml") if not name.startswith("__")}
+    assert set(described) == results
 
 
 def expressions(text: str) -> Iterator[str]:

@@ -188,12 +188,15 @@ def test_values_of_environments_are_in_their_files_alone() -> None:
 def test_a_nodes_own_environment_is_an_input_of_that_node_alone() -> None:
     nodes = celery.celery_host_nodes([{**NODE, "environment": {"A": 1}}, {"name": "b", "queues": ["b"]}], "w1")
     inputs = [["/x", "/etc/shop/worker@crawler.env"], ["/x"]]
-    assert [node["inputs"] for node in celery.celery_rollout_nodes(nodes, "shop", ["/x"], 60)] == inputs
+    assert [node["inputs"] for node in celery.celery_rollout_nodes(nodes, "shop", "/etc/shop", ["/x"], 60)] == inputs
 
 
 def test_a_rollout_waits_for_tasks_as_long_as_a_stop_does() -> None:
     nodes = celery.celery_host_nodes([NODE, {"name": "b", "queues": ["b"], "stop_timeout": 30}], "w1")
-    assert [node["stop_timeout"] for node in celery.celery_rollout_nodes(nodes, "shop", [], 60)] == [60, 30]
+    assert [node["stop_timeout"] for node in celery.celery_rollout_nodes(nodes, "shop", "/etc/shop", [], 60)] == [
+        60,
+        30,
+    ]
 
 
 def test_each_node_has_a_unit_and_a_log() -> None:
@@ -211,7 +214,9 @@ def test_each_node_has_a_unit_and_a_log() -> None:
 def test_a_node_that_writes_to_the_journal_has_no_log_file() -> None:
     nodes = celery.celery_host_nodes([NODE], "w1")
     assert [node["log"] for node in celery.celery_node_units(nodes, "shop", "journal")] == [None]
-    assert [node["log"] for node in celery.celery_rollout_nodes(nodes, "shop", [], 60, "journal")] == [None]
+    assert [node["log"] for node in celery.celery_rollout_nodes(nodes, "shop", "/etc/shop", [], 60, "journal")] == [
+        None
+    ]
 
 
 def test_what_every_node_imports_comes_before_its_own() -> None:
