@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def shown(kind: str) -> dict[str, Any]:
     names = sorted(FILTERS) if kind == "filter" else MODULES
     command = [str(Path(sys.executable).with_name("ansible-doc")), "--type", kind, "--json"]
     command += [f"{COLLECTION}.{name}" for name in names]
-    text = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    text = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
     return {name.removeprefix(f"{COLLECTION}."): found for name, found in json.loads(text).items()}
 
 
@@ -58,6 +59,7 @@ def parameters(function: Callable[..., Any]) -> dict[str, Any]:
     found = list(inspect.signature(function).parameters.values())
     names = ["_input", *(parameter.name for parameter in found[1:])]
     defaults = [list(each.default) if isinstance(each.default, tuple) else each.default for each in found]
+    defaults = [None if is_dataclass(default) else default for default in defaults]  # which no template writes
     return dict(zip(names, defaults, strict=True))
 
 
