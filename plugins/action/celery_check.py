@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.celeriac.fleet.plugins.plugin_utils.celery_probe import program
 
 CHECKED = ".celeriac-checked"
 
@@ -45,6 +46,7 @@ class ActionModule(ActionBase):
         tasks = good(said.replace("\r\n", "\n"), arguments["digest"])
         if tasks is not None:
             return {"changed": False, "tasks": tasks}
+        arguments["program"] = program()
         return dict(
             self._execute_module(module_name="celeriac.fleet.celery_check", module_args=arguments, task_vars=task_vars)
         )

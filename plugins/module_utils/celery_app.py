@@ -22,17 +22,19 @@ from typing import Any
 QUOTING = re.compile(r"\"((?:[^\"\\]|\\.)*)\"|'([^']*)'|\\(.)|([^\"'\\]+)")
 
 TAIL = 15  # lines
-# Reads one JSON object a line, calls the function it names, prints the answer as one line. What the application itself
-# prints goes to standard error.
-SERVER = r"""
+# The oldest Celery and kombu whose workers go on consuming after every kind of reconnect.
+FLOOR = (5, 7)
+PROGRAM = "celery_probe.py"
+# What the application itself prints goes to standard error, from its first import on, and in order: the last line of an
+# exception is the last one.
+BOOTSTRAP = f"""
 import json, os, sys
 answers = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
+sys.stdout = sys.stderr
 sys.path.insert(0, os.getcwd())
-exec(compile(json.loads(sys.stdin.readline()), "<probe>", "exec"), globals())
-for line in sys.stdin:
-    ask = json.loads(line)
-    print(json.dumps(globals()[ask.pop("call")](**ask)), file=answers, flush=True)
+exec(compile(json.loads(sys.stdin.readline()), "{PROGRAM}", "exec"))
+serve(sys.stdin, answers)
 """
 
 
@@ -69,14 +71,16 @@ class Probe:
     :param directory: working directory, from which the application is imported
     :param user: whom to run as
     :param variables: the application's environment
-    :param code: defines the functions that ``call`` names; they take and return what JSON can say
+    :param program: file name -> text of plugins/probe, as its action plugin gives it to the module
     """
 
-    def __init__(self, virtualenv: str, directory: str, user: str, variables: Mapping[str, str], code: str) -> None:
+    def __init__(
+        self, virtualenv: str, directory: str, user: str, variables: Mapping[str, str], program: Mapping[str, str]
+    ) -> None:
         account = pwd.getpwnam(user)
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed by close()
         self._process = subprocess.Popen(
-            [f"{virtualenv}/bin/python", "-c", SERVER],
+            [f"{virtualenv}/bin/python", "-c", BOOTSTRAP],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -93,7 +97,8 @@ class Probe:
             extra_groups=[],
             umask=0o027,
         )
-        self._send(code)
+        self._send(program[PROGRAM])
+        self._send({name: text for name, text in program.items() if name != PROGRAM})
 
     def _send(self, value: Any) -> None:
         assert self._process.stdin is not None  # noqa: S101 - it is a pipe
@@ -103,7 +108,7 @@ class Probe:
             self._process.stdin.flush()
 
     def call(self, function: str, *, limit: float, **arguments: Any) -> Any:
-        """What ``function`` returns.
+        """What the question ``function`` is answered with.
 
         :param limit: seconds after which the process is given up
         :raises ProbeError: if it died or did not answer

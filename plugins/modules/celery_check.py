@@ -21,6 +21,9 @@ options:
   current: {description: Link to the release that is live., type: path, required: true}
   environment_file: {description: "The C(EnvironmentFile=) that the release will have.", type: path, required: true}
   user: {description: The user to import as., type: str, required: true}
+  program:
+    description: "What runs in the application: file name and text. Set by the action plugin."
+    type: dict
   pools: {description: Pools of the nodes., type: list, elements: str, default: []}
   scheduler: {description: Beat's scheduler., type: str}
   fleet_queues: {description: Queues that some node of the fleet consumes., type: list, elements: str, required: true}
@@ -58,65 +61,24 @@ import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celeriac.fleet.plugins.module_utils.celery_app import Probe, ProbeError, read_environment
+from ansible_collections.celeriac.fleet.plugins.module_utils.celery_app import (
+    FLOOR,
+    Probe,
+    ProbeError,
+    read_environment,
+)
 
 CHECKED = ".celeriac-checked"
 LIMIT = 120  # seconds that an import may take
-# The oldest Celery and kombu whose workers go on consuming after every kind of reconnect.
-FLOOR = (5, 7)
-# Runs in the application.
-CODE = r"""
-import importlib
-import celery, kombu
-from celery.app.utils import find_app
-from celery.utils.imports import load_extension_class_names, symbol_by_name
 
-LIBRARIES = {"gevent": "gevent", "eventlet": "eventlet"}
 
-def look(app, floor, pools, scheduler):
-    problems = [
-        f"it has {m.__name__} {m.__version__}, which may stop consuming after a reconnect to Redis: require "
-        f"{m.__name__}>={'.'.join(map(str, floor))}"
-        for m in (celery, kombu) if tuple(m.VERSION[:2]) < tuple(floor)
+def outdated(old: dict[str, str]) -> list[str]:
+    """What forbids a release with these versions, library -> version, as ends of a sentence."""
+    return [
+        f"it has {name} {version}, which may stop consuming after a reconnect to Redis: require "
+        f"{name}>={'.'.join(map(str, FLOOR))}"
+        for name, version in old.items()
     ]
-    application = find_app(app)
-    application.loader.import_default_modules()
-    application.finalize()
-    conf = application.conf
-    tasks = sorted(name for name in application.tasks if not name.startswith("celery."))
-    for pool in pools:
-        try:
-            importlib.import_module(LIBRARIES.get(pool, "celery"))
-        except ImportError as error:
-            problems.append(f"a node has the pool {pool}, and {error}: add {pool} to the requirements")
-    if scheduler:
-        known = dict(load_extension_class_names("celery.beat_schedulers"))
-        try:
-            symbol_by_name(scheduler, known)
-        except (ImportError, AttributeError) as error:
-            problems.append(f"beat's scheduler is {scheduler}, and {error}: add its package to the requirements")
-    schedule = conf.beat_schedule or {}
-    scheduled = {name: entry["task"] for name, entry in schedule.items() if isinstance(entry, dict)}
-    routed, routes = {conf.task_default_queue}, conf.task_routes or {}
-    for table in routes if isinstance(routes, (list, tuple)) else [routes]:
-        if isinstance(table, dict):
-            to = [route.get("queue") if isinstance(route, dict) else route for route in table.values()]
-            routed |= {queue for queue in to if queue}
-    return {
-        "problems": problems,
-        "tasks": tasks,
-        "unknown": sorted({task for task in scheduled.values() if task not in application.tasks}),
-        "routed": sorted(str(getattr(queue, "name", queue)) for queue in routed),
-        "settings": {
-            "task_acks_late": bool(conf.task_acks_late),
-            "task_reject_on_worker_lost": bool(conf.task_reject_on_worker_lost),
-            "retry_delays": {
-                name: application.tasks[name].default_retry_delay for name in tasks if conf.task_retry_on_worker_lost
-            },
-            "visibility_timeout": (conf.broker_transport_options or {}).get("visibility_timeout", 3600),
-        },
-    }
-"""
 
 
 def problems(found: dict[str, Any], fleet_queues: list[str], app: str) -> list[str]:
@@ -194,6 +156,7 @@ def main() -> None:
             "current": path,
             "environment_file": path,
             "user": string,
+            "program": {"type": "dict", "no_log": True},  # long, for no log
             "pools": {**strings, "default": []},
             "scheduler": {"type": "str"},
             "fleet_queues": {**strings, "required": True},
@@ -214,12 +177,13 @@ def main() -> None:
     start = f"Release {release} isn't used, the running one is untouched: "
     variables = read_environment(params["environment_file"])
     try:
-        with Probe(f"{directory}/.venv", directory, params["user"], variables, CODE) as probe:
-            asked = {key: params[key] for key in ("app", "pools", "scheduler")}
-            found = probe.call("look", limit=LIMIT, floor=FLOOR, **asked)
+        with Probe(f"{directory}/.venv", directory, params["user"], variables, params["program"]) as probe:
+            old = probe.call("outdated", limit=LIMIT, floor=FLOOR)
+            probe.call("load", limit=LIMIT, app=params["app"])
+            found = probe.call("check", limit=LIMIT, pools=params["pools"], scheduler=params["scheduler"])
     except ProbeError as error:
         module.fail_json(msg=f"{start}importing {params['app']} failed: {error}\n{error.output}".rstrip())
-    said = problems(found, params["fleet_queues"], params["app"])
+    said = outdated(old) + problems(found, params["fleet_queues"], params["app"])
     if said:
         module.fail_json(msg=start + "; ".join(said) + ".")
     before = checked(os.path.realpath(params["current"])).get("tasks", [])

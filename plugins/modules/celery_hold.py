@@ -31,6 +31,9 @@ options:
   virtualenv: {description: The application's virtualenv., type: path, required: true}
   environment_file: {description: The application's C(EnvironmentFile=)., type: path, required: true}
   user: {description: The user to ask as., type: str, required: true}
+  program:
+    description: "What runs in the application: file name and text. Set by the action plugin."
+    type: dict
 attributes:
   check_mode: {support: full, details: Says which units would change. Asks the nodes only what they consume and run.}
   diff_mode: {support: full}
@@ -68,50 +71,11 @@ from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celeriac.fleet.plugins.module_utils.celery_app import Probe, ProbeError, read_environment
-from ansible_collections.celeriac.fleet.plugins.module_utils.celery_broker import CODE as BROKER
 from ansible_collections.celeriac.fleet.plugins.module_utils.systemd_state import RUNNING, Units
 
 SLICE = 2.0  # seconds that nodes are looked at for, in one question
-CODE = (
-    BROKER
-    + r"""
-def consume(nodes, add):
-    "Let nodes consume their queues, or no longer; node -> the queues that it said it would."
-    control = application.control
-    verb = control.add_consumer if add else control.cancel_consumer
-    done = {}
-    for node, queues in nodes.items():
-        for queue in queues:
-            for reply in verb(queue, destination=[node], reply=True, limit=1, timeout=5) or []:
-                if "ok" in (reply.get(node) or {}):
-                    done.setdefault(node, []).append(queue)
-    return done
-
-def work(nodes):
-    "The tasks that nodes run or have fetched: what, where, for how long. None where a node doesn't answer."
-    inspect = application.control.inspect(destination=nodes, limit=len(nodes), timeout=2)
-    # a task goes from the one to the other: asked in this order it is seen in one of them at least
-    reserved, active = inspect.reserved() or {}, inspect.active() or {}
-    if set(active) != set(nodes) or set(reserved) != set(nodes):
-        return None
-    now = time.time()
-    return [
-        f"{task['name']}[{task['id']}] on {node}, "
-        + (f"for {now - task['time_start']:.0f} s" if task["time_start"] else "not begun")
-        for node in nodes
-        for task in {task["id"]: task for task in [*reserved[node], *active[node]]}.values()
-    ]
-
-def wait(nodes, timeout):
-    "What `work` says, as soon as that is nothing."
-    deadline = time.monotonic() + timeout
-    while True:
-        found = work(nodes)
-        if found == [] or time.monotonic() > deadline:
-            return found
-        time.sleep(0.2)  # between two looks at the nodes
-"""
-)
+LOOK = 2.0  # seconds that a node may take to answer what it runs
+ANSWER = 5.0  # seconds that a node may take to confirm what it consumes
 
 
 class InterruptError(Exception):
@@ -162,9 +126,10 @@ class Hold:
             self.units.run("mask", *units)
             return {"units": units}
         with self.probe() as probe:
-            probe.call("begin", limit=60, app=self.params["app"])
+            self.reach(probe)
             if self.module.check_mode:
-                running = probe.call("work", limit=30, nodes=list(names)) or []
+                work = probe.call("work", limit=30, nodes=list(names), timeout=LOOK)
+                running = [task for tasks in work.values() for task in tasks or []]
             else:
                 running = []
                 self.drain(probe, names)
@@ -174,30 +139,45 @@ class Hold:
     def drain(self, probe: Probe, nodes: dict[str, list[str]]) -> None:
         """Return when ``nodes`` have nothing left to do; fails, with them at work again, if that takes too long."""
         handle(interrupt)
-        deadline, left = time.monotonic() + self.params["timeout"], None
+        deadline, times = time.monotonic() + self.params["timeout"], dict.fromkeys(nodes, SLICE)
         try:
-            deaf = set(nodes) - set(probe.call("consume", limit=60, nodes=nodes, add=False))
+            deaf = set(nodes) - set(self.consume(probe, nodes, add=False))
             if deaf:
                 raise ProbeError(f"no answer from {', '.join(sorted(deaf))}")
-            while left != []:
-                left = probe.call("wait", limit=SLICE + 30, nodes=list(nodes), timeout=SLICE)
-                if left != [] and time.monotonic() > deadline:
+            while busy := self.busy(probe.call("drain", limit=SLICE + 30, nodes=times, timeout=LOOK)):
+                if time.monotonic() > deadline:
                     break
             handle(signal.SIG_IGN)  # what follows is short, and must not stop half-way
         except (ProbeError, InterruptError) as error:
             handle(signal.SIG_IGN)
             self.again(nodes, str(error))
-        if left != []:
-            what = "\n".join(f"  {task}" for task in left) if left else "  (the nodes don't answer)"
+        if busy:
+            what = "\n".join(f"  {line}" for line in busy)
             self.again(nodes, f"after drain_timeout, {self.params['timeout']} seconds, this still ran:\n{what}")
+
+    @staticmethod
+    def busy(left: dict[str, list[str] | None]) -> list[str]:
+        """What keeps nodes from being held, a line each; nothing once all have answered that they run nothing."""
+        silent = [f"({node} doesn't answer)" for node, tasks in left.items() if tasks is None]
+        return [*(task for tasks in left.values() for task in tasks or []), *silent]
+
+    def reach(self, probe: Probe) -> None:
+        """Load the application and reach its broker."""
+        probe.call("load", limit=60, app=self.params["app"])
+        probe.call("connect", limit=60)
+
+    @staticmethod
+    def consume(probe: Probe, nodes: dict[str, list[str]], *, add: bool) -> dict[str, list[str]]:
+        """Let nodes consume queues, or no longer; node -> the queues that it confirmed."""
+        return dict(probe.call("consume", limit=60, nodes=nodes, add=add, timeout=ANSWER))
 
     def again(self, nodes: dict[str, list[str]], reason: str) -> NoReturn:
         """Fail with ``reason``, after the nodes were told to consume again."""
         host = socket.gethostname()
         try:
             with self.probe() as probe:
-                probe.call("begin", limit=60, app=self.params["app"])
-                silent = set(nodes) - set(probe.call("consume", limit=60, nodes=nodes, add=True))
+                self.reach(probe)
+                silent = set(nodes) - set(self.consume(probe, nodes, add=True))
         except ProbeError:
             silent = set(nodes)
         state = f"{', '.join(sorted(silent))} didn't answer: restart it" if silent else "the nodes consume again"
@@ -223,7 +203,7 @@ class Hold:
     def idle(self) -> list[str]:
         """Units of nodes that run without consuming what they should; they do afterwards."""
         with self.probe() as probe:
-            probe.call("begin", limit=60, app=self.params["app"])
+            self.reach(probe)
             names = {self.name(unit): unit for unit in self.running}
             seen = probe.call("consumers", limit=30, nodes=list(names))
             lacking = {
@@ -232,7 +212,7 @@ class Hold:
                 if name in seen and set(self.nodes[unit]["queues"]) - set(seen[name])
             }
             if lacking and not self.module.check_mode:
-                probe.call("consume", limit=60, nodes=lacking, add=True)
+                self.consume(probe, lacking, add=True)
             return [names[name] for name in lacking]
 
     def name(self, unit: str) -> str:
@@ -242,7 +222,7 @@ class Hold:
     def probe(self) -> Probe:
         params = self.params
         variables, directory = read_environment(params["environment_file"]), os.path.realpath(params["directory"])
-        return Probe(params["virtualenv"], directory, params["user"], variables, CODE)
+        return Probe(params["virtualenv"], directory, params["user"], variables, params["program"])
 
 
 def main() -> None:
@@ -259,6 +239,7 @@ def main() -> None:
             "virtualenv": path,
             "environment_file": path,
             "user": string,
+            "program": {"type": "dict", "no_log": True},  # long, for no log
         },
         supports_check_mode=True,
     )

@@ -31,6 +31,9 @@ options:
   virtualenv: {description: The application's virtualenv., type: path, required: true}
   environment_file: {description: The application's C(EnvironmentFile=)., type: path, required: true}
   user: {description: The user to ask as., type: str, required: true}
+  program:
+    description: "What runs in the application: file name and text. Set by the action plugin."
+    type: dict
 attributes:
   check_mode: {support: full, details: Counts the messages.}
   diff_mode: {support: none}
@@ -68,107 +71,9 @@ from typing import IO, Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celeriac.fleet.plugins.module_utils.celery_app import Probe, ProbeError, read_environment
-from ansible_collections.celeriac.fleet.plugins.module_utils.celery_broker import CODE as BROKER
 
 MESSAGES = 500  # at most in one batch
 SIZE = 4 * 2**20  # bytes, after which a batch ends
-# Messages are bytes. As text with surrogate escapes they pass through JSON unchanged.
-CODE = (
-    BROKER
-    + r"""
-# A purge is wanted most when memory is full. What these write, they have taken from elsewhere.
-CLAIM = '''#!lua flags=allow-oom
-local mark = redis.call('GET', KEYS[1])
-if mark and ARGV[2] == '' then return mark end
-redis.call('SET', KEYS[1], ARGV[1])
-return ARGV[1]
-'''
-# What is aside already is given again, so that an answer that went astray loses nothing. The ACL has no command that
-# only reads a list.
-TAKE = '''#!lua flags=allow-oom
-local size = 0
-if redis.call('LLEN', KEYS[2]) == 0 then
-  for _ = 1, tonumber(ARGV[1]) do
-    local message = size < tonumber(ARGV[2]) and redis.call('RPOP', KEYS[1])
-    if not message then break end
-    redis.call('RPUSH', KEYS[2], message)
-    size = size + #message
-  end
-end
-local taken = {}
-for _ = 1, redis.call('LLEN', KEYS[2]) do
-  local message = redis.call('RPOP', KEYS[2])
-  redis.call('LPUSH', KEYS[2], message)
-  table.insert(taken, 1, message)
-end
-return taken
-'''
-# Only the batch that ends with this message: a run that was killed may say so when another has taken the next one.
-WRITTEN = '''#!lua flags=allow-oom
-local last = redis.call('RPOP', KEYS[1])
-if last == ARGV[1] then redis.call('DEL', KEYS[1]) elseif last then redis.call('RPUSH', KEYS[1], last) end
-return 1
-'''
-PUT = '''#!lua
-if (redis.call('GET', KEYS[1]) or '0') == ARGV[1] then
-  for index = 3, #ARGV, 2 do redis.call('LPUSH', KEYS[2 + tonumber(ARGV[index])], ARGV[index + 1]) end
-  redis.call('SET', KEYS[1], ARGV[2])
-end
-return 1
-'''
-
-def run(script, keys, *arguments):
-    return client.register_script(script)(keys=keys, args=arguments)
-
-def mark_of(queue):
-    return key(f"{queue}.purging.by")
-
-def aside(queue):
-    return lists(f"{queue}.purging")
-
-def count(queue):
-    "Priority -> messages; None where the key is no list."
-    with client.pipeline(transaction=False) as pipe:
-        for name in lists(queue).values():
-            pipe.llen(name)
-        lengths = pipe.execute(raise_on_error=False)
-    failed = [length for length in lengths if isinstance(length, Exception)]
-    if any("WRONGTYPE" not in str(error) for error in failed):
-        raise failed[0]
-    return None if failed else [list(pair) for pair in zip(lists(queue), lengths)]
-
-def interrupted(queue):
-    mark = client.get(mark_of(queue))
-    return json.loads(mark) if mark else None
-
-def claim(queue, mark, force):
-    return json.loads(run(CLAIM, [mark_of(queue)], json.dumps(mark), "force" if force else ""))
-
-def take(queue, priority, most, size):
-    "Move messages of a priority aside, unless there are some: what is aside then."
-    moved = run(TAKE, [lists(queue)[priority], aside(queue)[priority]], most, size)
-    return [message.decode("utf-8", "surrogateescape") for message in moved]
-
-def written(queue, priority, last):
-    run(WRITTEN, [aside(queue)[priority]], last.encode("utf-8", "surrogateescape"))
-
-def release(queue):
-    client.delete(mark_of(queue))
-
-def back(name):
-    "How many messages of the dump `name` are back already."
-    return int(client.get(key(f"restoring.{name}")) or 0)
-
-def put(name, queue, messages, before, after):
-    "Send messages, unless that was done; priorities and messages."
-    numbers, keys = {step: number for number, step in enumerate(lists(queue))}, lists(queue).values()
-    sent = [part for step, message in messages for part in (numbers[step], message.encode("utf-8", "surrogateescape"))]
-    run(PUT, [key(f"restoring.{name}"), *keys], before, after, *sent)
-
-def restored(name):
-    client.delete(key(f"restoring.{name}"))
-"""
-)
 
 
 class QueueError(Exception):
@@ -367,6 +272,7 @@ def main() -> None:
             "virtualenv": path,
             "environment_file": path,
             "user": string,
+            "program": {"type": "dict", "no_log": True},  # long, for no log
         },
         required_if=[("state", "purged", ["queue", "directory"]), ("state", "restored", ["dump"])],
         supports_check_mode=True,
@@ -374,8 +280,9 @@ def main() -> None:
     params = module.params
     variables, directory = read_environment(params["environment_file"]), os.path.realpath(params["application"])
     try:
-        with Probe(params["virtualenv"], directory, params["user"], variables, CODE) as probe:
-            probe.call("begin", limit=60, app=params["app"])
+        with Probe(params["virtualenv"], directory, params["user"], variables, params["program"]) as probe:
+            probe.call("load", limit=60, app=params["app"])
+            probe.call("connect", limit=60)
             queue = Queue(module, probe)
             result = queue.purge() if params["state"] == "purged" else queue.restore()
     except QueueError as error:

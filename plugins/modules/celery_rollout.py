@@ -51,6 +51,9 @@ options:
   virtualenv: {description: The application's virtualenv., type: path, required: true}
   environment_file: {description: The application's C(EnvironmentFile=)., type: path, required: true}
   user: {description: The user to ask as., type: str, required: true}
+  program:
+    description: "What runs in the application: file name and text. Set by the action plugin."
+    type: dict
   undo: {description: Directory of the journal that the tasks before have kept., type: path}
   timeout: {description: Seconds that a node may take to come up., type: int, default: 60}
   restart: {description: Whether to restart every node., type: bool, default: false}
@@ -96,7 +99,12 @@ import time
 from typing import NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celeriac.fleet.plugins.module_utils.celery_app import Probe, ProbeError, read_environment
+from ansible_collections.celeriac.fleet.plugins.module_utils.celery_app import (
+    FLOOR,
+    Probe,
+    ProbeError,
+    read_environment,
+)
 from ansible_collections.celeriac.fleet.plugins.module_utils.systemd_state import SYSTEM, Units, seconds
 from ansible_collections.celeriac.fleet.plugins.module_utils.undo import Undo
 
@@ -105,59 +113,7 @@ APP = re.compile(r"(?:--app[= ]|-A )(\S+)")
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 TAIL = 15  # lines
 SLICE = 2.0  # seconds that nodes are asked for, between two looks at their units
-# Runs in the application.
-CODE = r"""
-import time
-import celery, kombu
-from celery.app.utils import find_app
-
-def begin(app, floor):
-    global application
-    old = [f"{m.__name__} {m.__version__}" for m in (celery, kombu) if tuple(m.VERSION[:2]) < tuple(floor)]
-    if old:
-        found = " and ".join(old)
-        sys.exit(f"{found} may stop consuming after a reconnect to Redis: require celery>=5.7 and kombu>=5.7")
-    application = find_app(app)
-    routed, routes = {application.conf.task_default_queue}, application.conf.task_routes or {}
-    for table in routes if isinstance(routes, (list, tuple)) else [routes]:
-        if isinstance(table, dict):
-            to = [route.get("queue") if isinstance(route, dict) else route for route in table.values()]
-            routed |= {queue for queue in to if queue}
-    return sorted(str(getattr(queue, "name", queue)) for queue in routed)
-
-def wait(nodes, timeout):
-    "Node -> the queues it consumes, None where it doesn't answer; once all are as `nodes` has them (None: any)."
-    deadline = time.monotonic() + timeout
-    while True:
-        inspect = application.control.inspect(destination=list(nodes), limit=len(nodes), timeout=0.5)
-        replies = inspect.active_queues() or {}
-        seen = {name: sorted(q["name"] for q in replies[name]) if name in replies else None for name in nodes}
-        ready = all(seen[n] if q is None else seen[n] == sorted(q) for n, q in nodes.items())
-        if ready:
-            pong = inspect.ping() or {}
-            ready = set(nodes) <= set(pong)
-        if ready or time.monotonic() > deadline:
-            return {"ready": ready, "seen": seen}
-        time.sleep(0.1)  # between two looks at the nodes
-
-def drain(nodes):
-    "Have all stop consuming, and wait for each until it runs nothing, doesn't answer or has had its time."
-    for name, node in nodes.items():
-        for queue in node["queues"]:
-            application.control.cancel_consumer(queue, destination=[name], reply=True, limit=1, timeout=1.0)
-    begun, busy = time.monotonic(), set(nodes)
-    while True:
-        inspect = application.control.inspect(destination=sorted(busy), limit=len(busy), timeout=1.0)
-        # in this order: a task that begins between the two looks is seen by the second
-        looks = [inspect.reserved() or {}, inspect.active() or {}]
-        past = time.monotonic() - begun
-        busy = {name for name in busy if any(look.get(name) for look in looks) and past < nodes[name]["timeout"]}
-        if not busy:
-            return
-        time.sleep(0.1)  # between two looks at the nodes
-"""
-# The oldest Celery and kombu whose workers go on consuming after every kind of reconnect.
-FLOOR = (5, 7)
+ANSWER = 1.0  # seconds that a node may take to answer, while it drains
 
 
 def size(path: str) -> int:
@@ -218,8 +174,14 @@ class Rollout:
     def roll(self, due: list[str]) -> dict[str, list[str]]:
         """Start or restart the units ``due`` and wait for each; then all nodes once more."""
         with self.probe() as probe:
-            routed = probe.call("begin", limit=60, app=self.params["app"], floor=FLOOR)
-            unserved = sorted(set(routed) - set(self.params["fleet_queues"]))
+            old = probe.call("outdated", limit=60, floor=FLOOR)
+            if old:
+                found = " and ".join(f"{name} {version}" for name, version in old.items())
+                raise ProbeError(
+                    f"{found} may stop consuming after a reconnect to Redis: require celery>=5.7 and kombu>=5.7"
+                )
+            probe.call("load", limit=60, app=self.params["app"])
+            unserved = sorted(set(probe.call("routed", limit=60)) - set(self.params["fleet_queues"]))
             if unserved:
                 self.back(
                     f"{self.params['app']} routes tasks to {', '.join(unserved)}, which no node consumes: add it to "
@@ -254,7 +216,7 @@ class Rollout:
         wanted = {self.name(unit): self.nodes[unit]["queues"] for unit in self.nodes if unit not in due}
         if self.new_host or not wanted:
             return []
-        answer = probe.call("wait", limit=SLICE + 30, nodes=wanted, timeout=SLICE)["seen"]
+        answer = probe.call("ready", limit=SLICE + 30, nodes=wanted, timeout=SLICE)["seen"]
         found = [name for name, queues in wanted.items() if answer[name] not in (None, sorted(queues))]
         return self.units_of(found)
 
@@ -265,21 +227,19 @@ class Rollout:
         for it the more processes it has. A node with nothing to do stops at once and cleanly.
         """
         active = [unit for unit, state in self.units.show(units).items() if state["ActiveState"] == "active"]
-        nodes = {
-            self.name(unit): {"queues": self.nodes[unit]["queues"], "timeout": self.nodes[unit]["stop_timeout"]}
-            for unit in active
-        }
-        if nodes:
-            longest = max(node["timeout"] for node in nodes.values())
-            asked = sum(len(node["queues"]) for node in nodes.values())
-            probe.call("drain", limit=longest + asked + 60, nodes=nodes)
+        queues = {self.name(unit): self.nodes[unit]["queues"] for unit in active}
+        times = {self.name(unit): self.nodes[unit]["stop_timeout"] for unit in active}
+        if active:
+            asked = sum(len(names) for names in queues.values())
+            probe.call("consume", limit=asked * ANSWER + 60, nodes=queues, add=False, timeout=ANSWER)
+            probe.call("drain", limit=max(times.values()) + 60, nodes=times, timeout=ANSWER)
 
     def gate(self, probe: Probe, units: list[str]) -> dict[str, list[str]]:
         """Wait until the nodes of ``units`` answer and consume their queues; goes back if they don't."""
         wanted = {self.name(unit): self.nodes[unit]["queues"] for unit in units}
         deadline = time.monotonic() + self.params["timeout"]
         while True:
-            answer = probe.call("wait", limit=SLICE + 30, nodes=wanted, timeout=SLICE)
+            answer = probe.call("ready", limit=SLICE + 30, nodes=wanted, timeout=SLICE)
             if answer["ready"]:
                 return dict(answer["seen"])
             if time.monotonic() > deadline:
@@ -346,9 +306,9 @@ class Rollout:
         wanted: dict[str, list[str] | None] = dict.fromkeys(self.name(unit) for unit in units)
         try:
             with self.probe() as probe:
-                probe.call("begin", limit=60, app=self.app(), floor=(0,))
+                probe.call("load", limit=60, app=self.app())
                 timeout = self.params["timeout"]
-                return dict(probe.call("wait", limit=timeout + 30, nodes=wanted, timeout=timeout)["seen"])
+                return dict(probe.call("ready", limit=timeout + 30, nodes=wanted, timeout=timeout)["seen"])
         except ProbeError:
             return wanted
 
@@ -394,7 +354,7 @@ class Rollout:
         params = self.params
         variables = read_environment(params["environment_file"])
         directory = os.path.realpath(params["directory"])
-        return Probe(params["virtualenv"], directory, params["user"], variables, CODE)
+        return Probe(params["virtualenv"], directory, params["user"], variables, params["program"])
 
     def name(self, unit: str) -> str:
         """The node's name in Celery."""
@@ -430,6 +390,7 @@ def main() -> None:
             "virtualenv": path,
             "environment_file": path,
             "user": string,
+            "program": {"type": "dict", "no_log": True},  # long, for no log
             "undo": {"type": "path"},
             "timeout": {"type": "int", "default": 60},
             "restart": {"type": "bool", "default": False},

@@ -35,6 +35,9 @@ options:
   virtualenv: {description: The application's virtualenv., type: path, required: true}
   environment_file: {description: The application's C(EnvironmentFile=)., type: path, required: true}
   user: {description: The user to ask as., type: str, required: true}
+  program:
+    description: "What runs in the application: file name and text. Set by the action plugin."
+    type: dict
 attributes:
   check_mode: {support: full, details: The same as without.}
   diff_mode: {support: none}
@@ -98,7 +101,6 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celeriac.fleet.plugins.module_utils.celery_app import Probe, ProbeError, read_environment
-from ansible_collections.celeriac.fleet.plugins.module_utils.celery_broker import CODE as BROKER
 from ansible_collections.celeriac.fleet.plugins.module_utils.systemd_state import parse_show, seconds
 
 LIVE = ".celeriac-live"
@@ -106,63 +108,6 @@ PROPERTIES = "LoadState ActiveState SubState Result NRestarts MainPID MemoryCurr
 TICK = "Sending due task"
 STAMP = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+Z)?")
 TAIL = 256 * 1024  # bytes of a log, from its end
-CODE = (
-    BROKER
-    + r"""
-LOOKED = 500  # unacknowledged messages whose queue is looked for
-
-def nodes(names):
-    "Node -> what it does; only those that answer."
-    def ask(what, who):
-        inspect = application.control.inspect(destination=who, limit=len(who), timeout=1.5)
-        return getattr(inspect, what)() or {}
-    there = sorted(ask("ping", names)) if names else []
-    if not there:
-        return {}
-    # a task goes from scheduled to reserved to active: asked in this order it isn't missed
-    stats, scheduled, reserved, active = (ask(what, there) for what in ("stats", "scheduled", "reserved", "active"))
-    queues, now = consumers(there), time.time()
-    return {
-        name: {
-            "done": sum((stats.get(name) or {}).get("total", {}).values()),
-            "active": len(active.get(name) or []),
-            "longest": max((now - (task["time_start"] or now) for task in active.get(name) or []), default=None),
-            "reserved": len(reserved.get(name) or []),
-            "scheduled": len(scheduled.get(name) or []),
-            "queues": queues.get(name, []),
-        }
-        for name in there
-    }
-
-def queues(names):
-    declared = application.amqp.queues
-    names = sorted({*names, *declared})
-    routed = {queue.routing_key: name for name, queue in declared.items() if queue.routing_key}
-    with client.pipeline(transaction=False) as pipe:
-        for name in names:
-            for each in lists(name).values():
-                pipe.llen(each)
-        # a key of another type is no queue
-        lengths = iter([0 if isinstance(n, Exception) else n for n in pipe.execute(raise_on_error=False)])
-    found = {
-        name: {"depth": sum(next(lengths) for _ in channel.priority_steps), "unacked": 0, "oldest": None}
-        for name in names
-    }
-    delivered, now = client.zrange(key(channel.unacked_index_key), 0, LOOKED - 1, withscores=True), time.time()
-    with client.pipeline(transaction=False) as pipe:
-        for tag, _ in delivered:
-            pipe.hget(key(channel.unacked_key), tag)
-        messages = pipe.execute()
-    for (_, since), message in zip(delivered, messages):
-        if message:  # else acknowledged meanwhile
-            _, _, routing_key = json.loads(message)
-            name = routed.get(routing_key, routing_key)
-            queue = found.setdefault(name, {"depth": 0, "unacked": 0, "oldest": None})
-            queue["unacked"] += 1
-            queue["oldest"] = max(queue["oldest"] or 0, now - since)
-    return {"queues": found, "unacked": client.hlen(key(channel.unacked_key))}
-"""
-)
 
 
 def show(module: AnsibleModule, units: list[str]) -> list[dict[str, str]]:
@@ -229,10 +174,11 @@ def ask(params: dict[str, Any], names: list[str]) -> dict[str, Any]:
     try:
         variables = read_environment(params["environment_file"])
         directory = os.path.realpath(params["directory"])
-        with Probe(params["virtualenv"], directory, params["user"], variables, CODE) as probe:
-            probe.call("begin", limit=30, app=params["app"])
+        with Probe(params["virtualenv"], directory, params["user"], variables, params["program"]) as probe:
+            probe.call("load", limit=30, app=params["app"])
+            probe.call("connect", limit=30)
             found = probe.call("queues", limit=30, names=params["queues"])
-            return {**found, "answers": probe.call("nodes", limit=30, names=names), "error": ""}
+            return {**found, "answers": probe.call("status", limit=30, nodes=names), "error": ""}
     except (ProbeError, OSError, KeyError) as error:
         return {"answers": {}, "error": str(error).strip("'")}
 
@@ -252,6 +198,7 @@ def main() -> None:
             "virtualenv": path,
             "environment_file": path,
             "user": string,
+            "program": {"type": "dict", "no_log": True},  # long, for no log
         },
         supports_check_mode=True,
     )

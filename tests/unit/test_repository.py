@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 from pathlib import Path
@@ -75,6 +76,42 @@ def test_every_plugin_has_a_test_of_its_name() -> None:
     tests = {path.relative_to(ROOT / "tests/unit") for path in TRACKED if path.is_relative_to(ROOT / "tests/unit")}
     wanted = {path.relative_to(ROOT).with_name(f"test_{path.name}") for path in plugins if path.parent.name != "filter"}
     assert wanted <= tests
+
+
+PROGRAM = re.compile(
+    r"^\s*(?:def |class |import |from \S+ import |local \w+ = |for .* (?:do|in .*:)$)|redis\.call\(", re.M
+)
+LONG = 10  # lines, up to which a string may be a program
+
+
+def programs(source: str) -> list[int]:
+    """The lines at which a string begins that is a program no linter reads."""
+    strings = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)]
+    return [
+        node.lineno
+        for node in strings
+        if isinstance(node.value, str) and node.value.count("\n") > LONG and PROGRAM.search(node.value)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("def answer():\n    return 1\n" + "\n" * LONG, [1]),
+        ("if redis.call('GET', KEYS[1]) then return 1 end" + "\n" * 11, [1]),
+        ("import json\nprint(json.loads(input()))\n", []),
+        ("- name: import the key\n  local: true\n" * LONG, []),
+    ],
+)
+def test_the_search_for_programs_in_strings_finds_them(text: str, found: list[int]) -> None:
+    assert programs(f"CODE = {text!r}") == found
+
+
+def test_a_program_is_a_file_and_no_string() -> None:
+    """In what is sent to hosts or run on the controller, so that linters and type checkers read all of it."""
+    sources = [path for path in TRACKED if path.suffix == ".py" and not path.is_relative_to(ROOT / "tests")]
+    found = {str(path.relative_to(ROOT)): programs(path.read_text(encoding="utf-8")) for path in sources}
+    assert {path: lines for path, lines in found.items() if lines} == {}
 
 
 def test_every_target_of_the_makefile_is_phony_and_public_ones_are_described() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.celeriac.fleet.plugins.module_utils import celery_app
+from ansible_collections.celeriac.fleet.plugins.plugin_utils.celery_probe import program
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
 VIRTUALENV = str(Path(sys.executable).parents[1])
@@ -41,25 +42,33 @@ def test_a_file_that_is_not_there_has_no_variables(tmp_path: Path) -> None:
     assert celery_app.read_environment(str(tmp_path / "env")) == {}
 
 
-CODE = """
-import os, time
-def add(a, b):
-    return a + b
-def place():
-    print("noise of the application")
-    return [os.getcwd(), os.environ.get("SHOP"), os.environ.get("HOME"), shop.NAME]
-def fall():
-    raise ValueError("no such thing")
-def sleep():
-    time.sleep(60)
+# More questions for the program.
+MORE = """
+import os
 import shop
+
+class Questions(Questions):
+    def add(self, a, b):
+        return a + b
+    def place(self):
+        print("noise of the application")
+        return [os.getcwd(), os.environ.get("SHOP"), os.environ.get("HOME"), shop.NAME]
+    def fall(self):
+        raise ValueError("no such thing")
+    def sleep(self):
+        time.sleep(60)
 """
+PROGRAM = program()
+
+
+def with_more(code: str) -> dict[str, str]:
+    return {**PROGRAM, celery_app.PROGRAM: PROGRAM[celery_app.PROGRAM] + code}
 
 
 @pytest.fixture
 def probe(tmp_path: Path) -> Iterator[Any]:
-    (tmp_path / "shop.py").write_text("NAME = 'shop'\n")
-    with celery_app.Probe(VIRTUALENV, str(tmp_path), ME, {"SHOP": "open"}, CODE) as running:
+    (tmp_path / "shop.py").write_text("print('noise while it is imported')\nNAME = 'shop'\n")
+    with celery_app.Probe(VIRTUALENV, str(tmp_path), ME, {"SHOP": "open"}, with_more(MORE)) as running:
         yield running
 
 
@@ -80,7 +89,7 @@ def test_the_last_words_of_one_that_died_are_told(probe: Any) -> None:
 
 def test_one_that_can_not_be_imported_says_so(tmp_path: Path) -> None:
     with (
-        celery_app.Probe(VIRTUALENV, str(tmp_path), ME, {}, "import nothing_such") as probe,
+        celery_app.Probe(VIRTUALENV, str(tmp_path), ME, {}, with_more("import nothing_such")) as probe,
         pytest.raises(celery_app.ProbeError, match="No module named 'nothing_such'"),
     ):
         probe.call("anything", limit=30)

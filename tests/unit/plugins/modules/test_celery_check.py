@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.celeriac.fleet.plugins.modules import celery_check as plugin
+from ansible_collections.celeriac.fleet.plugins.plugin_utils.celery_probe import program
 
 from tests.support.harness import run_module
 
@@ -50,6 +51,7 @@ def check(tmp_path: Path) -> Check:
             "user": ME,
             "fleet_queues": ["default"],
             "digest": "d",
+            "program": program(),
         }
         return run_module(plugin, {**given, **arguments}, tmp_path, check=check)
 

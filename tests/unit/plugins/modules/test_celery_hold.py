@@ -19,10 +19,10 @@ SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
 class Nodes:
-    """What the application answers; an exception in ``work`` is raised."""
+    """What the application answers; an exception or a signal in ``work`` is raised."""
 
     def __init__(self) -> None:
-        self.work: list[Any] = [[]]
+        self.work: list[Any] = [[]]  # of the node, look by look; the last one stays
         self.others = {"other@two": ["mail"]}
         self.consumes = {NODE: ["mail"]}
         self.asked: list[str] = []
@@ -33,13 +33,13 @@ class Nodes:
             return {node: queues for node, queues in arguments["nodes"].items() if node in self.consumes}
         if function == "consumers":
             return self.consumes if arguments.get("nodes") else {**self.consumes, **self.others}
-        if function in ("wait", "work"):
+        if function in ("drain", "work"):
             answer = self.work.pop(0) if len(self.work) > 1 else self.work[0]
             if isinstance(answer, signal.Signals):
                 signal.raise_signal(answer)
             if isinstance(answer, Exception):
                 raise answer
-            return answer
+            return dict.fromkeys(arguments["nodes"], answer)
         return None
 
     def __enter__(self) -> Nodes:
@@ -80,7 +80,7 @@ def hold(nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 def test_a_node_is_drained_and_then_held(hold: Any, nodes: Nodes) -> None:
     result = hold("held")
     assert (result["changed"], result["units"], result["ran"]) == (True, [UNIT], ["mask --now"])
-    assert nodes.asked == ["begin", "consume cancel", "wait", "consumers"]
+    assert nodes.asked == ["load", "connect", "consume cancel", "drain", "consumers"]
     assert result["unserved"] == []
 
 
@@ -99,7 +99,7 @@ def test_a_queue_that_is_left_without_a_consumer_is_warned_of(
     ("work", "said"),
     [
         ([["a.task[1] on x, for 7 s"]], "after drain_timeout, 0 seconds, this still ran:\n  a.task[1] on x, for 7 s"),
-        ([None], "  (the nodes don't answer)"),
+        ([None], f"  ({NODE} doesn't answer)"),
         ([plugin.ProbeError("Connection refused")], "Draining ended: Connection refused"),
         ([signal.SIGTERM], "Draining ended: ended by SIGTERM"),
         ([signal.SIGHUP], "Draining ended: ended by SIGHUP"),
@@ -134,7 +134,7 @@ def test_check_mode_asks_and_changes_nothing(hold: Any, nodes: Nodes) -> None:
     result = hold("held", check=True)
     assert (result["changed"], result["units"], result["ran"]) == (True, [UNIT], [])
     assert result["running"] == ["a.task[1] on x, for 7 s"]
-    assert nodes.asked == ["begin", "work", "consumers"]
+    assert nodes.asked == ["load", "connect", "work", "consumers"]
 
 
 def test_a_held_node_is_released(hold: Any, nodes: Nodes) -> None:
@@ -144,11 +144,12 @@ def test_a_held_node_is_released(hold: Any, nodes: Nodes) -> None:
 
 def test_a_node_that_runs_and_consumes_is_left_alone(hold: Any, nodes: Nodes) -> None:
     assert not hold("released")["changed"]
-    assert nodes.asked == ["begin", "consumers"]
+    assert nodes.asked == ["load", "connect", "consumers"]
 
 
 @pytest.mark.parametrize(
-    ("check", "asked"), [(False, ["begin", "consumers", "consume add"]), (True, ["begin", "consumers"])]
+    ("check", "asked"),
+    [(False, ["load", "connect", "consumers", "consume add"]), (True, ["load", "connect", "consumers"])],
 )
 def test_a_node_that_runs_and_consumes_nothing_does_so_again(
     hold: Any, nodes: Nodes, check: bool, asked: list[str]
@@ -164,7 +165,3 @@ def test_a_broker_that_is_gone(hold: Any, nodes: Nodes, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(nodes, "call", gone)
     assert hold("held")["msg"] == "Nothing is held, shop can't ask its nodes: Connection refused"
-
-
-def test_the_code_is_valid_python() -> None:
-    compile(plugin.CODE, "code", "exec")

@@ -22,7 +22,7 @@ class KilledError(BaseException):
 
 
 class Broker:
-    """What ``CODE`` does in Redis; ``kill_at`` ends the module before or after one of the calls."""
+    """What the application does in Redis; ``kill_at`` ends the module before or after one of the calls."""
 
     def __init__(self) -> None:
         self.lists: dict[tuple[str, int], list[str]] = {}  # the oldest first
@@ -49,7 +49,9 @@ class Broker:
                 answer = getattr(self, f"do_{function}")(**json.loads(json.dumps(arguments)))
         return json.loads(json.dumps(answer))
 
-    def do_begin(self, app: str) -> None: ...
+    def do_load(self, app: str) -> None: ...
+
+    def do_connect(self) -> None: ...
 
     def do_count(self, queue: str) -> Any:
         return None if queue == "unacked" else [(step, len(self.lists.get((queue, step), []))) for step in STEPS]
@@ -136,7 +138,7 @@ def test_there_and_back(broker: Broker, run: Any) -> None:
     assert broker.done == {}
 
 
-@pytest.mark.parametrize("kill_at", range(34))
+@pytest.mark.parametrize("kill_at", range(36))
 def test_a_purge_that_was_killed_goes_on(broker: Broker, run: Any, tmp_path: Path, kill_at: int) -> None:
     before = broker.fill("mail", {0: 7, 6: 3})
     assert run("purged", queue="mail", kill_at=kill_at) is None
@@ -169,7 +171,7 @@ def test_a_write_that_was_interrupted_is_made_up_for(
     assert list(lines(run("purged", queue="mail")["dump"])) == before
 
 
-@pytest.mark.parametrize("kill_at", range(14))
+@pytest.mark.parametrize("kill_at", range(16))
 def test_a_restore_that_was_killed_goes_on(broker: Broker, run: Any, kill_at: int) -> None:
     before = broker.fill("mail", {0: 7, 6: 3})
     path = run("purged", queue="mail")["dump"]
@@ -261,7 +263,7 @@ def test_a_broker_that_is_gone(broker: Broker, run: Any, monkeypatch: pytest.Mon
     def gone(**_: Any) -> None:
         raise plugin.ProbeError("Connection refused")
 
-    monkeypatch.setattr(broker, "do_begin", gone)
+    monkeypatch.setattr(broker, "do_load", gone)
     assert run("purged", queue="mail")["msg"] == (
         "mail was not purged: Connection refused. Nothing is lost: run it again, and it goes on."
     )
@@ -269,10 +271,6 @@ def test_a_broker_that_is_gone(broker: Broker, run: Any, monkeypatch: pytest.Mon
 
 def test_the_mark_names_the_host(broker: Broker, run: Any) -> None:
     broker.fill("mail", {0: 1})
-    run("purged", queue="mail", kill_at=8)
+    run("purged", queue="mail", kill_at=10)
     assert broker.mark is not None
     assert broker.mark["host"] == socket.gethostname()
-
-
-def test_the_code_is_valid_python() -> None:
-    compile(plugin.CODE, "code", "exec")

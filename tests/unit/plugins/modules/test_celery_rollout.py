@@ -34,6 +34,7 @@ class Nodes:
         self.silent: set[str] = set()
         self.queues: dict[str, list[str]] = {}
         self.routed = ["default"]
+        self.old: dict[str, str] = {}
         self.dead = ""
         self.mended: set[str] = set()  # consume their queues once they were drained, and so restarted
         self.asked: list[list[str]] = []
@@ -52,9 +53,10 @@ class Nodes:
     def call(self, function: str, *, limit: float, **ask: Any) -> Any:
         if self.dead:
             raise ProbeError(self.dead)
-        if function == "begin":
+        if function == "load":
             self.apps.append(ask["app"])
-            return self.routed
+        if function in ("load", "outdated", "routed", "consume"):
+            return {"routed": self.routed, "outdated": self.old}.get(function)
         if function == "drain":
             self.drained.append([name.split("@")[0] for name in ask["nodes"]])
             for name in self.mended & set(self.drained[-1]):
@@ -319,71 +321,11 @@ def test_logs_are_told_from_where_the_rollout_began_and_without_colours(rollout:
     assert plugin.plain("") == "  (nothing)"
 
 
-def test_the_code_that_runs_in_the_application_is_python() -> None:
-    compile(plugin.CODE, "probe", "exec")
-
-
-# -- what runs in the application
-
-
-class Fleet:
-    """Nodes that answer remote control: for each the tasks reserved and active, look by look; the last one stays."""
-
-    def __init__(self, **looks: list[tuple[list[str], list[str]]]) -> None:
-        self.control, self.nodes = self, looks
-        self.cancelled: list[str] = []
-        self.asked: list[list[str]] = []
-
-    def cancel_consumer(self, queue: str, destination: list[str], **_: Any) -> None:
-        self.cancelled += [f"{name} {queue}" for name in destination]
-
-    def inspect(self, destination: list[str], **_: Any) -> Fleet:
-        self.asked.append(destination)
-        return self
-
-    def reserved(self) -> dict[str, list[str]] | None:
-        return {name: self.nodes[name][0][0] for name in self.asked[-1] if self.nodes[name]} or None
-
-    def active(self) -> dict[str, list[str]] | None:
-        """The second of two looks."""
-        found = {name: self.nodes[name][0][1] for name in self.asked[-1] if self.nodes[name]}
-        for name in found:
-            if len(self.nodes[name]) > 1:
-                self.nodes[name].pop(0)
-        return found or None
-
-
-@pytest.fixture
-def drain(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Fleet]:
-    """Drain the nodes of a fleet."""
-
-    def run(*, timeout: float = 30, **looks: list[tuple[list[str], list[str]]]) -> Fleet:
-        fleet = Fleet(**looks)
-        names: dict[str, Any] = {"application": fleet}
-        exec(plugin.CODE, names)  # noqa: S102 - our own
-        monkeypatch.setattr(names["time"], "sleep", lambda _: None)
-        names["drain"]({name: {"queues": [f"q{name}"], "timeout": timeout} for name in looks})
-        return fleet
-
-    return run
-
-
-IDLE: tuple[list[str], list[str]] = ([], [])
-
-
-def test_all_nodes_of_a_batch_drain_in_the_same_time(drain: Callable[..., Fleet]) -> None:
-    fleet = drain(a=[([], ["task"]), IDLE], b=[([], ["task"]), ([], ["task"]), IDLE])
-    assert fleet.cancelled == ["a qa", "b qb"]
-    assert fleet.asked == [["a", "b"], ["a", "b"], ["b"]]
-
-
-def test_a_task_that_begins_between_two_looks_is_waited_for(drain: Callable[..., Fleet]) -> None:
-    assert len(drain(a=[(["task"], []), ([], ["task"]), IDLE]).asked) == 3
-
-
-def test_a_node_that_does_not_answer_is_not_waited_for(drain: Callable[..., Fleet]) -> None:
-    assert drain(a=[], b=[([], ["task"]), IDLE]).asked == [["a", "b"], ["b"]]
-
-
-def test_a_drain_ends_when_its_time_is_over(drain: Callable[..., Fleet]) -> None:
-    assert len(drain(a=[([], ["task"])], timeout=0).asked) == 1
+def test_an_old_celery_is_refused_before_anything_is_loaded(
+    rollout: Rollout, nodes: Nodes, systemctl: Systemctl
+) -> None:
+    nodes.old = {"celery": "5.6.2"}
+    result = rollout(changed=("a",))
+    assert "celery 5.6.2 may stop consuming after a reconnect to Redis: require celery>=5.7" in result["msg"]
+    assert nodes.apps == []
+    assert systemctl.did == []

@@ -1,0 +1,28 @@
+"""Controller side of the modules that ask an application: they get what runs in it with their arguments.
+
+Ansible sends a module with the Python that it imports. What runs in the application isn't imported, as the host's own
+Python has no Celery, and its Lua isn't Python.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+
+PROBE = Path(__file__).parents[1] / "probe"
+
+
+def program() -> dict[str, str]:
+    """File name -> text of all that ``Probe`` of module_utils/celery_app.py starts in an application."""
+    return {path.name: path.read_text(encoding="utf-8") for path in sorted(PROBE.glob("*.*")) if path.is_file()}
+
+
+class ProbeAction(ActionBase):
+    """Runs the module of the task's name, with the option C(program)."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        super().run(tmp, task_vars)
+        arguments = {**self._task.args, "program": program()}
+        return dict(self._execute_module(module_args=arguments, task_vars=task_vars))
