@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.celeriac.fleet.plugins.plugin_utils import (
+    celery_beat,
     celery_nodes,
     celery_operations,
+    celery_problems,
     celery_sandbox,
     celery_status,
 )
@@ -18,8 +20,8 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
-            "celery_batch_problems": celery_nodes.celery_batch_problems,
-            "celery_beat_options": celery_nodes.celery_beat_options,
+            "celery_batch_problems": celery_problems.celery_batch_problems,
+            "celery_beat_options": celery_beat.celery_beat_options,
             "celery_drain_problems": celery_operations.celery_drain_problems,
             "celery_dump_host_problems": celery_operations.celery_dump_host_problems,
             "celery_dump_problems": celery_operations.celery_dump_problems,
@@ -28,7 +30,7 @@ class FilterModule:
             "celery_named_nodes": celery_operations.celery_named_nodes,
             "celery_names_problems": celery_operations.celery_names_problems,
             "celery_node_units": celery_nodes.celery_node_units,
-            "celery_problems": celery_nodes.celery_problems,
+            "celery_problems": celery_problems.celery_problems,
             "celery_purge_problems": celery_operations.celery_purge_problems,
             "celery_queues": celery_operations.celery_queues,
             "celery_rollout_nodes": celery_nodes.celery_rollout_nodes,

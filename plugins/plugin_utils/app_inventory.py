@@ -8,9 +8,9 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.celeriac.fleet.plugins.plugin_utils import app_source as sources
+from ansible_collections.celeriac.fleet.plugins.plugin_utils import specs
 from ansible_collections.celeriac.fleet.plugins.plugin_utils.site_roles import Hosts, Site, asks
 
-APP_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}\Z")
 # Users, groups, and directories of /etc, /var/log and /var/lib that Debian has already: the role would take them over.
 TAKEN = frozenset(
     "root daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc gnats nobody nogroup "
@@ -21,7 +21,26 @@ TAKEN = frozenset(
     "ldap logrotate misc network nftables opt pam perl polkit polkit-1 private python python3 security selinux skel "
     "ssh ssl udev ucf ufw vim xdg".split()
 )
-URL = re.compile(r"(https?|socks5h?|file)://\S+\Z")
+URL = specs.text(r"|(https?|socks5h?|file)://\S+")
+IS_URL = specs.Rule(URL, "give it a URL, which begins with https:// and has no blanks")
+# with --extra-vars app_keep_releases=2 a number is text, and so is a boolean
+BOOLEAN_AS_TEXT = specs.Rule(specs.text("(?i:true|false|yes|no)"), "write true or false", also=(str,))
+RULES = {
+    "app_name": specs.Rule(
+        specs.text(r"[a-z][a-z0-9-]{0,30}"),
+        "name it with lower-case letters, digits and -, a letter first, at most 31 characters",
+    ),
+    "app_index_url": IS_URL,
+    "app_extra_index_urls[]": IS_URL,
+    "app_proxy": IS_URL,
+    "app_index_ca": specs.Rule(
+        specs.text(r"|(?s:.*)-----BEGIN CERTIFICATE-----(?s:.*)"),
+        "give the text of a PEM file, with its BEGIN and END lines",
+    ),
+    "app_install_project": BOOLEAN_AS_TEXT,
+    "app_only_binary": BOOLEAN_AS_TEXT,
+    "app_keep_releases": specs.Rule(specs.text("[0-9]+"), "give it a whole number", also=(str,)),
+}
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 # click makes options of `celery worker` and `celery beat` out of these
 OPTION = re.compile(r"CELERY_(WORKER|BEAT|EVENTS|MULTI)_")
@@ -86,31 +105,6 @@ def app_paths(name: str) -> dict[str, str]:
     }
 
 
-def name_problems(name: Any) -> Iterator[str]:
-    """What is wrong with ``app_name``, a sentence."""
-    if not isinstance(name, str) or not APP_NAME.match(name):
-        yield (
-            f"app_name is {name!r}: name it with lower-case letters, digits and -, a letter first, at most 31 "
-            "characters."
-        )
-    elif name in TAKEN:
-        yield f"app_name is {name!r}, which Debian uses itself for a user, group or directory: choose another name."
-
-
-def build_problems(variables: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with the variables that say how a release is built, a sentence each; none shows a secret."""
-    authority = variables.get("app_index_ca", "")
-    if authority and "-----BEGIN CERTIFICATE-----" not in str(authority):
-        yield "app_index_ca is no certificate: give the text of a PEM file, with its BEGIN and END lines."
-    urls = variables.get("app_extra_index_urls", [])
-    for name, url in [(name, variables.get(name, "")) for name in ("app_index_url", "app_proxy")] + [
-        ("app_extra_index_urls", url) for url in (urls if isinstance(urls, list) else [urls])
-    ]:
-        if url and (not isinstance(url, str) or not URL.match(url)):
-            yield f"{name} has no URL: begin it with https:// and leave out blanks."
-    yield from environment_problems(variables.get("app_build_environment", {}), "app_build_environment")
-
-
 @asks("ansible_host", "broker_passwords")
 def app_problems(hosts: Hosts, site: Site) -> list[str]:
     """What is wrong with the application of an inventory.
@@ -120,20 +114,32 @@ def app_problems(hosts: Hosts, site: Site) -> list[str]:
     """
     problems: list[str] = []
     for variables in hosts.values():
-        problems += name_problems(variables.get("app_name"))
-        source = variables.get("app_source")
-        problems += sources.problems(source, variables.get("app_version", ""), site.root)
-        access = [variables.get(f"app_git_{name}", "") for name in ("ssh_key", "known_hosts", "token")]
-        problems += [*sources.access_problems(source, *access), *build_problems(variables)]
-        passwords = variables.get("broker_passwords")
-        if isinstance(passwords, Mapping) and variables.get("app_name") not in passwords:
-            problems.append(
-                f"broker_passwords has no {variables.get('app_name')}: give the application a password there."
-            )
-        if "app_environment" in variables:  # the role's default, or not there where a secret is missing
-            problems += environment_problems(variables["app_environment"])
+        found = specs.problems("app", variables, RULES)
+        problems += [sentence for sentences in found.values() for sentence in sentences]
+        if "app_source" not in variables.get("unreadable", ()):
+            problems += sources.problems(variables.get("app_source"), variables.get("app_version", ""), site.root)
+        right = {name: value for name, value in variables.items() if name not in found}
+        problems += _together_problems({**specs.defaults("app"), **right})
     choice = app_choice_problems(site.known(hosts)) if site.one_application else []
     return list(dict.fromkeys([*problems, *_twice(hosts), *choice]))
+
+
+def _together_problems(variables: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with the variables of a host together, those that are right by themselves.
+
+    One whose value can't be computed for want of a secret isn't there, or is the role's default.
+    """
+    name = variables.get("app_name")
+    if name in TAKEN:
+        yield f"app_name is {name!r}, which Debian uses itself for a user, group or directory: choose another name."
+    source = variables.get("app_source", {})
+    access = [variables[f"app_git_{part}"] for part in ("ssh_key", "known_hosts", "token")]
+    yield from sources.access_problems(source, *access)
+    for environment in ("app_build_environment", "app_environment"):
+        yield from environment_problems(variables[environment], environment)
+    passwords = variables.get("broker_passwords")
+    if isinstance(passwords, Mapping) and name and name not in passwords:
+        yield f"broker_passwords has no {name}: give the application a password there."
 
 
 def _twice(hosts: Hosts) -> Iterator[str]:

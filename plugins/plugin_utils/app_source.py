@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
+from ansible_collections.celeriac.fleet.plugins.plugin_utils import specs
+
 # Never part of a release, whether git knows of it or not.
 LEFT_OUT = {".git", ".venv", "venv", "__pycache__"}
 OURS = ".celeriac-"
@@ -58,19 +60,15 @@ def problems(source: Any, version: Any, root: Path) -> Iterator[str]:
 
     :param root: the directory in which a relative path starts
     """
-    if not isinstance(source, Mapping):
-        yield f"app_source is {source!r}: write a mapping, such as {{type: path, path: examples/chatlite}}."
+    given = {"app_source": source, "app_version": version}
+    if wrong := specs.problems("app", given, names=list(given)):
+        yield from (sentence for sentences in wrong.values() for sentence in sentences)
         return
-    kind = source.get("type")
-    if kind not in KEYS:
-        yield f"app_source.type is {kind!r}: use one of {', '.join(KEYS)}."
-        return
+    kind = source["type"]
     for key in sorted(set(source) - KEYS[kind] - {"type"}, key=str):
         known = ", ".join(sorted(KEYS[kind]))
         yield f"app_source has the key {key!r}, which the type {kind} doesn't know: use {known}."
-    if not isinstance(version, str):
-        yield f"app_version is {version!r}, of type {type(version).__name__}: put it in quotes."
-    elif version and kind == "path":
+    if version and kind == "path":
         yield (
             f"app_version is {version!r}, but app_source is a directory, whose content is its version: leave it out, "
             "or use the type git or package."

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible_collections.celeriac.fleet.plugins.plugin_utils import celery_nodes as celery
+from ansible_collections.celeriac.fleet.plugins.plugin_utils.celery_options import QUEUE_NAME
 
 Hosts = Mapping[str, Mapping[str, Any]]
 
@@ -82,7 +83,7 @@ def celery_purge_problems(queue: Any, confirm: Any, check: bool) -> list[str]:
 def _purge_problems(queue: str, confirm: str, check: bool) -> Iterator[str]:
     if not queue:
         yield "purge_queue isn't set: give the name of the queue to empty."
-    elif not celery.QUEUE_NAME.match(queue):
+    elif not re.fullmatch(QUEUE_NAME, queue):
         yield f"purge_queue is {queue!r}: name it with letters, digits and any of _ . : - only."
     if confirm not in BOOLEANS:
         yield f"purge_confirm is {confirm!r}: give yes to empty the queue."

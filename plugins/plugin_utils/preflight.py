@@ -4,6 +4,7 @@ roles say."""
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ansible_collections.celeriac.fleet.plugins.plugin_utils.site_roles import G
 from jinja2 import Undefined, UndefinedError
 
 COLLECTION = "celeriac.fleet."
+UNDEFINED = re.compile(r"'\w+' is undefined\Z")
 RoleHosts = Mapping[str, Sequence[str]]
 
 
@@ -159,15 +161,16 @@ def secret_problems(hosts: Hosts, secrets: list[str], remedy: str) -> list[str]:
     return [f"{name} has no value: {remedy.strip()}." for name in missing]
 
 
-def value_problems(hosts: Hosts, secrets: list[str]) -> list[str]:
+def value_problems(hosts: Hosts, secrets: list[str], wrong: bool = False) -> list[str]:
     """Which variables have a value that can't be computed.
 
     :param secrets: what can't be computed for want of one of these variables is left to ``secret_problems``
+    :param wrong: whether roles have found something: then only what isn't defined counts, for the rest may come of that
     """
     reasons: dict[str, dict[str, None]] = {}
     for variables in hosts.values():
         for name, reason in variables["unreadable"].items():
-            if not any(f"'{secret}'" in reason for secret in secrets):
+            if not any(f"'{secret}'" in reason for secret in secrets) and (not wrong or UNDEFINED.match(reason)):
                 reasons.setdefault(reason, {})[name] = None
     return [
         f"{', '.join(names)} can't be computed: {reason}: correct the expression, or set what it needs."

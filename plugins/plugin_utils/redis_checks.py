@@ -1,45 +1,13 @@
-"""What a variable of the redis role, or a key of its entries, may be by itself, and what to do if it isn't."""
+"""What a variable of the redis role, or a key of its entries, has to be beside what its argument_specs say."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
 from typing import Any
 
-Test = Callable[[Any], bool]
-Checks = Mapping[str, tuple[Test, str]]
-
-
-# -- what a value is tested for
-
-
-def text(pattern: str) -> Test:
-    """Whether a value is text that ``pattern`` describes."""
-    return lambda value: isinstance(value, str) and re.fullmatch(pattern, value, re.ASCII) is not None
-
-
-def number(least: int, most: int) -> Test:
-    """Whether a value is a whole number from ``least`` to ``most``."""
-    return lambda value: isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
-
-
-def one_of(*words: str) -> Test:
-    """Whether a value is one of the words."""
-    return lambda value: isinstance(value, str) and value in words
-
-
-def list_of(test: Test, least: int = 0, most: int | None = None) -> Test:
-    """Whether a value is a list of ``least`` to ``most`` entries, each of which passes ``test``."""
-    return lambda value: (
-        isinstance(value, list) and least <= len(value) <= (most or len(value)) and all(map(test, value))
-    )
-
-
-def boolean(value: Any) -> bool:
-    """Whether a value is true or false."""
-    return isinstance(value, bool)
+from ansible_collections.celeriac.fleet.plugins.plugin_utils.specs import Rule, number, text
 
 
 def address(value: Any) -> bool:
@@ -53,8 +21,10 @@ def address(value: Any) -> bool:
 
 def addresses(value: Any) -> bool:
     """Whether a server can listen on all of ``value``, as far as that doesn't depend on the host."""
+    if not all(isinstance(each, str) for each in value):
+        return False
     everywhere = {"*": "0.0.0.0"}  # noqa: S104 - it is the address's meaning
-    if not list_of(lambda each: isinstance(each, str), 1, 16)(value):
+    if not 1 <= len(value) <= 16:
         return False
     plain = [everywhere.get(each.removeprefix("-"), each.removeprefix("-")) for each in value]
     if not all(map(address, plain)):
@@ -66,8 +36,6 @@ def addresses(value: Any) -> bool:
 
 def size(value: Any) -> bool:
     """Whether a value is an amount of memory from 1 MiB, in bytes, with a unit, or a share of the host's."""
-    if isinstance(value, bool) or not isinstance(value, (int, str)):
-        return False
     return text(SHARE_OF_MEMORY)(value) or (text(SIZE)(str(value)) and 2**20 <= in_bytes(value, 0) < 2**63)
 
 
@@ -77,7 +45,6 @@ def in_bytes(value: Any, memory: int) -> int:
     return memory * int(amount) // 100 if unit == "%" else int(amount) * UNITS[unit]
 
 
-FLAVORS = ("redis", "valkey")
 UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "kb": 1024, "mb": 1024**2, "gb": 1024**3}
 NAME = r"[a-z][a-z0-9_-]{0,63}"  # longer, and there is no room for the path of a socket
 SHARE = r"(100|[1-9]?[0-9])%"
@@ -88,53 +55,76 @@ HOST = r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?"
 REMOTE = rf"[a-z_][a-z0-9_-]*@{HOST}:{FILE}"
 PEM = r"\s*-----BEGIN (?s:.*)"
 
-# Variable, or key of an entry -> what its value is tested for, and what to do if it fails.
-MAXCLIENTS = (number(1, 1_000_000), "give it a number from 1 to 1000000")  # more is beyond what fs.nr_open allows
-DAYS = (number(1, 36500), "give it a number of days from 1 to 36500")
-BOOLEAN = (boolean, "write true or false")
+MAXCLIENTS = Rule(number(1, 1_000_000), "give it a number from 1 to 1000000")  # more is beyond what fs.nr_open allows
+DAYS = Rule(number(1, 36500), "give it a number of days from 1 to 36500")
 # the server's sandbox has directories of its own in the place of these
 UNSEEN = r"(?!/(tmp|var/tmp|home|root|run/user)/)"
-PEM_OR_FILE = (
+PEM_OR_FILE = Rule(
     text(f"|{UNSEEN}{FILE}|{PEM}"),
     "give it PEM text or the absolute path of a file on the host, not in /tmp, /var/tmp, /home or /root, which the "
     "server doesn't see, or leave it empty",
 )
-BIND = (addresses, "list 1 to 16 IP addresses of the host, each once, and none beside * or its like")
+BIND = Rule(addresses, "list 1 to 16 IP addresses of the host, each once, and none beside * or its like")
+IS_NAME = text(NAME)
 
-VARIABLES: Checks = {
-    "redis_flavor": (one_of(*FLAVORS), "use redis or valkey"),
+RULES = {
+    "redis_instances": Rule(bool, "list at least one instance with name, port, profile, maxmemory"),
+    "redis_instances[].name": Rule(
+        IS_NAME, "name it with at most 64 lower-case letters, digits, _ and -, a letter first"
+    ),
+    "redis_instances[].port": Rule(
+        number(1024, 65535), "give it a number from 1024 to 65535, the daemon may not open those below"
+    ),
+    "redis_instances[].maxmemory": Rule(
+        size,
+        "give it bytes, a size from 1mb on such as 512mb or 2gb, or a share of the host's such as 25%",
+        also=(int,),
+    ),
+    "redis_instances[].bind": BIND,
+    "redis_instances[].maxclients": MAXCLIENTS,
+    "redis_instances[].config": Rule(remedy="write a mapping of directives"),
     "redis_bind": BIND,
+    "redis_users": Rule(bool, "list at least one user with name and password, the default one is off"),
+    "redis_users[].name": Rule(
+        lambda value: IS_NAME(value) and value != "celeriac",
+        "name it with at most 64 lower-case letters, digits, _ and -, a letter first, but not celeriac",
+    ),
+    "redis_users[].password": Rule(remedy="set one as text, of at least 16 characters"),
+    "redis_users[].rules": Rule(bool, "list rules as text, such as ~app:* and +@read"),
+    "redis_users[].key_prefix": Rule(
+        lambda value: value.isprintable() and not set(value) & set(" *?[]\\"),
+        "leave blanks, control characters and any of * ? [ ] \\ out",
+    ),
+    "redis_users[].databases": Rule(bool, "list numbers from 0 to 15"),
+    "redis_users[].databases[]": Rule(number(0, 15), "list numbers from 0 to 15"),
+    "redis_users[].instances": Rule(bool, "list names of redis_instances"),
+    "redis_users[].instances[]": Rule(IS_NAME, "list names of redis_instances"),
     "redis_maxclients": MAXCLIENTS,
-    "redis_memory_reserve": (text(SHARE), "give it a share such as 10%"),
-    "redis_fork_reserve": (text(SHARE), "give it a share such as 50%"),
-    "redis_tls_enabled": BOOLEAN,
+    "redis_memory_reserve": Rule(text(SHARE), "give it a share such as 10%"),
+    "redis_fork_reserve": Rule(text(SHARE), "give it a share such as 50%"),
     "redis_tls_ca_certificate": PEM_OR_FILE,
     "redis_tls_certificate": PEM_OR_FILE,
     "redis_tls_private_key": PEM_OR_FILE,
-    "redis_tls_ca_directory": (text(r"[^\0-\x1f]+"), "name a directory on the controller"),
-    "redis_tls_ca_passphrase": (text(r"(?s:.*)"), "write it as text"),
-    "redis_tls_client_certificates": (one_of("no", "optional", "required"), 'use "no", "optional" or "required"'),
-    "redis_tls_names": (
-        list_of(lambda value: address(value) or text(rf"(\*\.)?{HOST}")(value)),
+    "redis_tls_ca_directory": Rule(text(r"[^\0-\x1f]+"), "name a directory on the controller"),
+    "redis_tls_client_certificates": Rule(remedy='use "no", "optional" or "required", in quotes'),
+    "redis_tls_names[]": Rule(
+        lambda value: address(value) or text(rf"(\*\.)?{HOST}")(value),
         "list names and addresses that clients call the host",
     ),
     "redis_tls_valid_days": DAYS,
     "redis_tls_renew_days": DAYS,
-    "redis_backup_schedule": (text(r"[\w *:,./~-]*"), "write one line that OnCalendar= takes, or leave it empty"),
-    "redis_backup_directory": (text(FILE), "give it an absolute path of letters, digits and any of . _ + -"),
-    "redis_backup_keep_count": (number(1, 100_000), "give it a number from 1 to 100000"),
+    "redis_backup_schedule": Rule(text(r"[\w *:,./~-]*"), "write one line that OnCalendar= takes, or leave it empty"),
+    "redis_backup_directory": Rule(text(FILE), "give it an absolute path of letters, digits and any of . _ + -"),
+    "redis_backup_keep_count": Rule(number(1, 100_000), "give it a number from 1 to 100000"),
     "redis_backup_keep_days": DAYS,
-    "redis_backup_copy_to": (
+    "redis_backup_copy_to": Rule(
         text(f"|{FILE}|{REMOTE}"),
         "give it an absolute path or user@host:/path, of letters, digits and any of . _ + -, or leave it empty",
     ),
-    "redis_backup_ssh_key": (text(f"|{PEM}"), "give it the text of a private key, or leave it empty"),
-    "redis_backup_known_hosts": (text(r"[^\0]*"), "give it lines of known_hosts, or leave it empty"),
-    "redis_keep_old_passwords": BOOLEAN,
+    "redis_backup_ssh_key": Rule(text(f"|{PEM}"), "give it the text of a private key, or leave it empty"),
+    "redis_backup_known_hosts": Rule(text(r"[^\0]*"), "give it lines of known_hosts, or leave it empty"),
 }
 SECRETS = frozenset({"redis_tls_private_key", "redis_tls_ca_passphrase", "redis_backup_ssh_key"})
-# Not shown: secrets, and what is long.
-HIDDEN = SECRETS | {"redis_tls_ca_certificate", "redis_tls_certificate", "redis_backup_known_hosts"}
 
 # What an instance's `config` may not set -> what to do instead.
 OWN_DIRECTIVES = {
@@ -177,37 +167,5 @@ LOSSES = [
     (("broker",), "appendfsync", "no", "leave everysec or use always, or a crash of the host loses half a minute"),
     (("broker",), "no-appendfsync-on-rewrite", "yes", "leave no, or a crash during a rewrite loses half a minute"),
 ]
-INSTANCE: Checks = {
-    "name": (text(NAME), "name it with at most 64 lower-case letters, digits, _ and -, a letter first"),
-    "port": (number(1024, 65535), "give it a number from 1024 to 65535, the daemon may not open those below"),
-    "profile": (one_of("broker", "results", "cache"), "use broker, results or cache"),
-    "maxmemory": (size, "give it bytes, a size from 1mb on such as 512mb or 2gb, or a share of the host's such as 25%"),
-    "bind": BIND,
-    "maxclients": MAXCLIENTS,
-    "tls": BOOLEAN,
-    "backup": BOOLEAN,
-    "config": (lambda value: isinstance(value, Mapping), "write a mapping of directives"),
-}
-INSTANCE_NEEDS = ("name", "port", "profile", "maxmemory")
-PROFILES = {"admin", "celery", "monitor", "replica"}
-RULES = list_of(lambda value: isinstance(value, str), 1)
-USER: Checks = {
-    "name": (
-        lambda value: text(NAME)(value) and value != "celeriac",
-        "name it with at most 64 lower-case letters, digits, _ and -, a letter first, but not celeriac",
-    ),
-    "password": (lambda value: True, ""),  # which is never shown; redis_problems looks at it
-    "profile": (one_of(*PROFILES), "use admin, celery, monitor or replica, or rules"),
-    "rules": (RULES, "list rules as text, such as ~app:* and +@read"),
-    "key_prefix": (
-        lambda value: isinstance(value, str) and value.isprintable() and not set(value) & set(" *?[]\\"),
-        "leave blanks, control characters and any of * ? [ ] \\ out",
-    ),
-    "databases": (list_of(number(0, 15), 1), "list numbers from 0 to 15"),
-    "instances": (list_of(text(NAME), 1), "list names of redis_instances"),
-}
-USER_NEEDS = ("name",)
-NOT_CELERY = PROFILES - {"celery"}
+# Keys of a user that only the profile celery heeds.
 CELERYS_OWN = {"key_prefix", "databases"}
-# Of these only the type is shown: a password may stand there, where it doesn't belong.
-UNSHOWN = {"config", "rules"}

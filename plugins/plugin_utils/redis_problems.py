@@ -11,10 +11,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from functools import cache
 from typing import Any
 
-from ansible.module_utils.common.yaml import yaml_load
 from ansible_collections.celeriac.fleet.plugins.plugin_utils import redis_checks as checks
 from ansible_collections.celeriac.fleet.plugins.plugin_utils import redis_grammar as grammar
 from ansible_collections.celeriac.fleet.plugins.plugin_utils import specs
@@ -29,34 +27,13 @@ Variables = Mapping[str, Any]
 # -- entries of lists
 
 
-def entry_problems(variable: str, entries: list[Any], tests: Mapping[str, Any], needs: Sequence[str]) -> Iterator[str]:
-    """What is wrong with the entries of a list, mappings whose values pass ``tests``, each by itself.
-
-    :param needs: keys that have to be there
-    """
-    for where, entry in numbered(variable, entries):
-        if not isinstance(entry, Mapping):
-            yield f"{where} is a {type(entry).__name__}: write a mapping with {', '.join(needs)}."
-            continue
-        for key in sorted(set(entry) - set(tests), key=str):
-            yield f"{where} has the unknown key {key!r}: use one of {', '.join(sorted(tests))}."
-        for key, (test, remedy) in tests.items():
-            value = entry.get(key)
-            if (key in entry or key in needs) and not test(value):
-                shown = f"of type {type(value).__name__}" if key in checks.UNSHOWN else repr(value)
-                yield f"{where} has {key} {shown}: {remedy}."
-
-
-def numbered(variable: str, entries: Any) -> Iterator[tuple[str, Any]]:
-    """The entries of a list, each with how a sentence names it."""
-    for index, entry in enumerate(entries if isinstance(entries, list) else []):
-        name = entry.get("name") if isinstance(entry, Mapping) else None
-        yield f"{variable}[{index}]" + (f" ({name})" if checks.text(checks.NAME)(name) else ""), entry
-
-
 def mappings(variable: str, entries: Any) -> list[tuple[str, Variables]]:
-    """Those of ``numbered`` that are mappings."""
-    return [(where, entry) for where, entry in numbered(variable, entries) if isinstance(entry, Mapping)]
+    """Those entries of a list that are mappings, each with how a sentence names it."""
+    return [
+        (specs.numbered(variable, index, entry), entry)
+        for index, entry in enumerate(entries if isinstance(entries, list) else [])
+        if isinstance(entry, Mapping)
+    ]
 
 
 def repeated(variable: str, key: str, entries: Any) -> Iterator[str]:
@@ -71,15 +48,10 @@ def repeated(variable: str, key: str, entries: Any) -> Iterator[str]:
 
 
 def instance_problems(instances: Any, servers: Collection[str]) -> Iterator[str]:
-    """What is wrong with ``redis_instances``.
+    """What is wrong with ``redis_instances`` beside what each key says by itself.
 
     :param servers: those that the host may have, as plugins/data/redis_servers.yml calls them
     """
-    if not isinstance(instances, list) or not instances:
-        shown = f"of type {type(instances).__name__}" if instances else repr(instances)
-        yield f"redis_instances is {shown}: list at least one instance with {', '.join(checks.INSTANCE_NEEDS)}."
-        return
-    yield from entry_problems("redis_instances", instances, checks.INSTANCE, checks.INSTANCE_NEEDS)
     yield from repeated("redis_instances", "name", instances)
     yield from repeated("redis_instances", "port", instances)
     for where, instance in mappings("redis_instances", instances):
@@ -113,19 +85,17 @@ def _least(remedies: Iterable[Any]) -> Any:
 
 
 def user_problems(users: Any, instances: Any, servers: Collection[str]) -> Iterator[str]:
-    """What is wrong with ``redis_users``; no password is ever part of it.
+    """What is wrong with ``redis_users`` beside what each key says by itself; no password is ever part of it.
 
     :param servers: those that the host may have, as plugins/data/redis_servers.yml calls them
     """
     if not isinstance(users, list) or not users:
-        yield "redis_users has no user: add one, the default user is off."
         return
-    yield from entry_problems("redis_users", users, checks.USER, checks.USER_NEEDS)
     yield from repeated("redis_users", "name", users)
     names = [entry.get("name") for _, entry in mappings("redis_instances", instances)]
     known = mappings("redis_users", users)
     for where, user in known:
-        if problem := password_problem(user.get("password")):
+        if isinstance(user.get("password"), str) and (problem := password_problem(user["password"])):
             yield f"{where} {problem}."
         yield from _permission_problems(where, user, servers)
         yield from _unknown_instances(where, user, names)
@@ -134,9 +104,9 @@ def user_problems(users: Any, instances: Any, servers: Collection[str]) -> Itera
             yield f"{where} has no user: name it in the instances of one of redis_users."
 
 
-def password_problem(password: Any) -> str:
+def password_problem(password: str) -> str:
     """What is wrong with a password, as the end of a sentence that doesn't have it."""
-    if not isinstance(password, str) or not password:
+    if not password:
         return "has no password: set one, of at least 16 characters"
     if len(password) < 16:
         return f"has a password of {len(password)} characters: set one of at least 16"
@@ -147,16 +117,18 @@ def password_problem(password: Any) -> str:
 
 
 def _permission_problems(where: str, user: Variables, servers: Collection[str]) -> Iterator[str]:
+    right = {key for key, value in user.items() if specs.is_right("redis", ("redis_users", key), value, checks.RULES)}
+    if {"profile", "rules"} & set(user) - right:
+        return
     if ("profile" in user) is ("rules" in user):
         has = "profile and rules" if "rules" in user else "neither profile nor rules"
         yield f"{where} has {has}: give it one of them."
-    elif "rules" in user or checks.one_of(*checks.NOT_CELERY)(user["profile"]):
-        for key in checks.CELERYS_OWN & set(user):
+    elif user.get("profile") != "celery":
+        for key in checks.CELERYS_OWN & right:
             yield f"{where} has {key}, which only the profile celery heeds: take it out."
     if user.get("name") == "default" and user.get("profile") != "admin":
         yield f"{where} has not the profile admin: give it that, the server replays its append-only file as this user."
-    given = user.get("rules")
-    if isinstance(given, list) and checks.RULES(given):
+    if given := user.get("rules"):
         for position, remedy in _least(list(grammar.rules(server, given)) for server in servers):
             # what isn't plainly a rule may be a password
             shown = repr(given[position]) if re.match(r"[~&%+-][^\s><#!]*\Z", given[position]) else ""
@@ -170,7 +142,7 @@ def _instances(user: Variables, names: Iterable[Any]) -> Iterable[Any]:
 
 def _unknown_instances(where: str, user: Variables, names: Collection[Any]) -> Iterator[str]:
     for name in _instances(user, ()):
-        if checks.text(checks.NAME)(name) and name not in names:
+        if isinstance(name, str) and checks.IS_NAME(name) and name not in names:
             known = ", ".join(map(str, names))
             yield f"{where} has the instance {name!r}, which isn't in redis_instances: use one of {known}."
 
@@ -201,7 +173,7 @@ def tls_problems(variables: Variables, secrets: bool) -> Iterator[str]:
     if True in enabled and not given and secrets and not variables["redis_tls_ca_passphrase"]:
         yield "redis_tls_ca_passphrase has no value: set one, for the key of the authority that issues certificates."
     # what isn't PEM is a file on the host
-    ca, certificate, key = (value if checks.text(checks.PEM)(value := variables[name]) else "" for name in GIVEN)
+    ca, certificate, key = (value if specs.text(checks.PEM)(value := variables[name]) else "" for name in GIVEN)
     if certificate:
         yield from certificate_problems(certificate, key, ca)
 
@@ -276,7 +248,7 @@ def _persists(instance: Variables) -> bool:
 def flavor_problems(host: str, variables: Variables, version: str | None) -> Iterator[str]:
     """Whether the host can have the flavour, and has nothing of the other that would be left behind."""
     flavor = variables["redis_flavor"]
-    others = [other for other in checks.FLAVORS if other != flavor]
+    others = [other for other in flavors() if other != flavor]
     for other in others:
         if not grammar.servers(flavor, version) and grammar.servers(other, version):
             yield f"redis_flavor of {host} is {flavor}, which Debian {version} doesn't have: use {other}."
@@ -307,19 +279,18 @@ def redis_problems(hosts: Hosts, site: Site = ALONE) -> list[str]:
 
 
 def _host_problems(host: str, given: Variables, secrets: bool) -> Iterator[str]:
-    variables = {**_defaults(), **given}
-    wrong = [name for name, (test, _) in checks.VARIABLES.items() if not test(variables[name])]
-    for name in wrong:
-        shown = "can't be right" if name in checks.HIDDEN else f"is {variables[name]!r}"
-        yield f"{name} {shown}: {checks.VARIABLES[name][1]}."
+    variables = {**specs.defaults("redis"), **given}
+    with_users = secrets and "redis_users" in given
+    wrong = specs.problems("redis", variables, checks.RULES)
+    yield from (each for name, said in wrong.items() for each in said if with_users or name != "redis_users")
     version = given.get("distribution_version")
-    flavors = [variables["redis_flavor"]] if "redis_flavor" not in wrong else checks.FLAVORS
+    possible = [variables["redis_flavor"]] if "redis_flavor" not in wrong else flavors()
     servers = [
-        server for flavor in flavors for server in grammar.servers(flavor, version) or grammar.servers(flavor, None)
+        server for flavor in possible for server in grammar.servers(flavor, version) or grammar.servers(flavor, None)
     ]
     problems = list(instance_problems(variables["redis_instances"], servers))
     yield from problems
-    if secrets and "redis_users" in given:
+    if with_users:
         yield from user_problems(variables["redis_users"], variables["redis_instances"], servers)
     if "redis_flavor" not in wrong:
         yield from flavor_problems(host, variables, version)
@@ -328,10 +299,10 @@ def _host_problems(host: str, given: Variables, secrets: bool) -> Iterator[str]:
     if not any(name.startswith("redis_backup_") for name in wrong):
         yield from backup_problems(variables, secrets)
     memory = (given.get("__redis_host") or {}).get("memory")
-    if memory and not problems and not {"redis_memory_reserve", "redis_fork_reserve"} & set(wrong):
+    if memory and not problems and not {"redis_instances", "redis_memory_reserve", "redis_fork_reserve"} & set(wrong):
         yield from memory_problems(host, variables, memory)
 
 
-@cache
-def _defaults() -> Variables:
-    return dict(yaml_load((specs.ROLES / "redis/defaults/main.yml").read_text(encoding="utf-8")))
+def flavors() -> list[str]:
+    """The servers that the role can run."""
+    return list(specs.options("redis")["redis_flavor"]["choices"])

@@ -8,6 +8,7 @@ from typing import Any
 
 from ansible_collections.celeriac.fleet.plugins.plugin_utils import redis_checks as checks
 from ansible_collections.celeriac.fleet.plugins.plugin_utils import redis_grammar as grammar
+from ansible_collections.celeriac.fleet.plugins.plugin_utils import specs
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ Strategy = st.SearchStrategy[Any]
 
 # In every password, so that one in a sentence is seen.
 MARK = "pässwörd-"
+KEYS = [key for name in ("redis_instances", "redis_users") for key in specs.keys("redis", name)]
 NAMES = st.builds("{}{}".format, st.sampled_from("abcxyz"), st.text("abcxyz019_-", max_size=11))
 WORDS = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8)
 GARBAGE = st.one_of(
@@ -267,7 +269,7 @@ def _spoil(draw: st.DrawFn, server: str, entry: dict[str, Any]) -> None:
     elif how == "directive" and isinstance(entry.get("config", {}), dict):
         entry["config"] = {draw(unsettable(server)): draw(GARBAGE)}
     else:
-        entry[draw(st.sampled_from([*checks.INSTANCE, *checks.USER]))] = draw(GARBAGE)
+        entry[draw(st.sampled_from(KEYS))] = draw(GARBAGE)
 
 
 def collected(strategy: Strategy, count: int) -> list[Any]:

@@ -184,7 +184,7 @@ def test_a_node_with_underscores_is_one_node() -> None:
 
 
 def test_a_queue_with_a_percent_sign_is_refused() -> None:
-    with pytest.raises(Exception, match="has the queue '50%'"):
+    with pytest.raises(Exception, match=r"has queues\[0\] '50%'"):
         rendered("development", "dev1", celery_nodes=[{"name": "a", "queues": ["50%"]}])
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.template import Templar, trust_as_template
-from ansible_collections.celeriac.fleet.plugins.plugin_utils import specs
+from ansible_collections.celeriac.fleet.plugins.plugin_utils import preflight, specs
+from ansible_collections.celeriac.fleet.plugins.plugin_utils.site_roles import site_roles
 
 from tests.support.harness import ENVIRONMENTS, FACTS, ROLES, ROOT, SECRETS, Inventory, read_yaml
+from tests.support.harness import specs as declared
 
 PLAYBOOK = ROOT / "playbooks/preflight.yml"
 (PLAY,) = read_yaml(PLAYBOOK)
@@ -110,7 +112,7 @@ FLEET = {"redis": ["broker1"], "workers": ["worker1", "worker2"]}
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "unknown key in a node": (
         {"celery_nodes": [{**CRAWLER, "concurency": 4}, REST]},
-        "celery_nodes[0] (crawler) has the unknown key 'concurency': use one of",
+        "celery_nodes[0] (crawler) has the unknown key 'concurency': write concurrency",
     ),
     "node without queues": (
         {"celery_nodes": [{"name": "crawler"}, REST]},
@@ -257,3 +259,99 @@ def test_a_deployment_asks_which_of_several_applications(variant: Callable[..., 
     assert problems(inventory, **asked) == [
         "The hosts run ledger and ticker: choose one with --limit, by its group or its hosts."
     ]
+
+
+# -- every option of every role
+
+WRONG = {"bool": "perhaps", "dict": "x", "int": "x", "list": "x", "path": 5, "str": {"x": 1}}
+PATH = tuple[str, ...]
+
+
+def changes(role: str) -> Iterator[tuple[PATH, Any]]:
+    """Each option of a role, by its path, with what it can't be; None where it can't be missing."""
+
+    def of(options: dict[str, Any], path: PATH) -> Iterator[tuple[PATH, Any]]:
+        for name, option in options.items():
+            yield (*path, name), WRONG[option["type"]]
+            if "choices" in option:
+                yield (*path, name), "none-of-them"
+            if option.get("required"):
+                yield (*path, name), None
+            if option.get("elements", "dict") != "dict":
+                yield (*path, name), [WRONG[option["elements"]]]
+            yield from of(option.get("options", {}), (*path, name))
+
+    yield from of(declared(role), ())
+
+
+CHANGES = [(role, path, value) for role in ROLES for path, value in changes(role)]
+# what stands at a path before, where the inventory has nothing
+ENTRIES: dict[PATH, Any] = {
+    ("celery_nodes", "autoscale"): {"min": 1, "max": 2},
+    ("app_files",): [{"name": "a", "content": "b"}],
+}
+
+
+def changed(variables: dict[str, Any], path: PATH, value: Any, before: PATH = ()) -> dict[str, Any]:
+    """``variables`` with another value at a path, or without one."""
+    name, *rest = path
+    old = variables.get(name) or ENTRIES.get((*before, name), {})
+    if rest and isinstance(old, list):
+        value = [changed(old[0], tuple(rest), value, (*before, name)), *old[1:]]
+    elif rest:
+        value = changed(old, tuple(rest), value, (*before, name))
+    elif value is None:
+        return {key: old for key, old in variables.items() if key != name}
+    return {**variables, name: value}
+
+
+@pytest.fixture(scope="module")
+def roles() -> dict[str, list[str]]:
+    """The roles of production and their hosts."""
+    return dict(site_roles(str(ROOT / "site.yml"), Inventory("inventories/production").groups))
+
+
+@pytest.fixture(scope="module")
+def fleet(roles: dict[str, list[str]]) -> dict[str, dict[str, Any]]:
+    """What the preflight reads of production's hosts, as plain data."""
+    inventory = Inventory("inventories/production", **SECRETS)
+    read = preflight.preflight_variables(inventory.hostvars, inventory.groups["all"], roles, [])
+    return {
+        host: {name: plain(value) for name, value in variables.items() if name != "names"}
+        for host, variables in read.items()
+    }
+
+
+def plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: plain(each) for key, each in value.items()}
+    return [plain(each) for each in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize(
+    ("role", "path", "value"), CHANGES, ids=[f"{'.'.join(path)}-{value}" for _, path, value in CHANGES]
+)
+def test_any_option_that_is_not_as_declared_is_one_sentence(
+    fleet: dict[str, Any], roles: dict[str, list[str]], role: str, path: PATH, value: Any
+) -> None:
+    groups = Inventory("inventories/production").groups
+    hosts = {
+        host: changed(variables, path, value) if host in roles[f"celeriac.fleet.{role}"] else variables
+        for host, variables in fleet.items()
+    }
+    asked = {"root": str(ROOT), "secrets": True, "reached": list(hosts), "one_application": False}
+    assert preflight.role_problems(fleet, roles, groups, **asked) == []
+    (problem,) = preflight.role_problems(hosts, roles, groups, **asked)
+    assert re.match(rf"{path[0]}\b.*\b{path[-1]}\b.*: .+\.$" if len(path) > 1 else rf"{path[0]}\b.*: .+\.$", problem)
+    assert not any(secret in problem for secret in SECRETS.values())
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"redis_instances": 5}, {"redis_instances": [{"name": "b"}]}, {"redis_flavor": 1}, {"redis_users": "x"}]
+)
+def test_what_rests_on_a_wrong_variable_is_no_problem_of_its_own(
+    variant: Callable[..., Inventory], wrong: dict[str, Any]
+) -> None:
+    found = problems(variant(**wrong))
+    assert found
+    assert [problem for problem in found if not problem.startswith(tuple(wrong))] == []

@@ -141,6 +141,14 @@ def test_a_role_has_a_host_looked_at_where_it_runs() -> None:
     assert preflight.looks(roles, "w") == []
 
 
+def test_what_may_come_of_a_wrong_variable_is_left_to_that() -> None:
+    reasons = {"a": "'x' is undefined", "b": "object of type 'dict' has no attribute 'port'"}
+    hosts = {"h": {"unreadable": reasons}}
+    assert len(preflight.value_problems(hosts, [])) == 2
+    (problem,) = preflight.value_problems(hosts, [], wrong=True)
+    assert problem.startswith("a can't be computed: ")
+
+
 # -- names
 
 

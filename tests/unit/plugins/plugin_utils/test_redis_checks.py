@@ -11,34 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 
-def test_text_is_ascii_where_a_pattern_says_word() -> None:
-    assert checks.text(r"\w+")("abc")
-    assert not checks.text(r"\w+")("ü")
-    assert not checks.text(r"\d")("\u0661")
-    assert not checks.text(r"\w+")("abc\n")
-    assert not checks.text(r"\d")(1)
-
-
-@pytest.mark.parametrize(("value", "fits"), [(1, True), (3, True), (0, False), (4, False), (True, False), ("2", False)])
-def test_a_number_is_within_its_bounds(value: Any, fits: bool) -> None:
-    assert checks.number(1, 3)(value) is fits
-
-
-def test_one_of_words_is_that_word() -> None:
-    assert checks.one_of("no", "yes")("no")
-    assert not checks.one_of("no", "yes")("n")
-    assert not checks.one_of("no", "yes")(False)
-    assert not checks.one_of("no", "yes")([])
-
-
-@pytest.mark.parametrize(
-    ("value", "fits"), [([1], True), ([1, 1], True), ([], False), ([1, 1, 1], False), ([2], False)]
-)
-def test_a_list_has_its_length_and_entries(value: Any, fits: bool) -> None:
-    assert checks.list_of(lambda each: each == 1, 1, 2)(value) is fits
-    assert not checks.list_of(lambda each: True)("text")
-
-
 @given(st.ip_addresses())
 def test_any_address_that_a_socket_can_be_bound_to_is_one(found: Any) -> None:
     mapped = isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None
