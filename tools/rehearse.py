@@ -21,6 +21,11 @@ sys.path.insert(0, str(SHARED))
 import test_hosts  # noqa: E402
 
 RECAP = re.compile(r"^(?P<host>\S+)\s+: ok=\d+\s+changed=(?P<changed>\d+)", re.MULTILINE)
+# The units that roles have written or extended on a host.
+UNITS = (
+    "find /etc/systemd/system -mindepth 1 -maxdepth 1 -type f -o -type d -name '*.d' | "
+    "sed 's|.*/||; s|\\.d$||; s|@\\.|@*.|' | xargs systemctl list-units --output=json"
+)
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -122,9 +127,7 @@ def summary(rehearsal: Rehearsal, changes: dict[str, int]) -> Iterator[str]:
     nodes = 0
     for host in sorted(hosts):
         yield f"  {host}"
-        for unit in json.loads(
-            rehearsal.run(host, "systemctl", "list-units", "--output=json", f"{app}-*", "redis-server@*").stdout
-        ):
+        for unit in json.loads(rehearsal.run(host, "sh", "-c", UNITS).stdout):
             nodes += "-worker@" in unit["unit"]
             yield f"    {unit['unit']:<45} {unit['active']} ({unit['sub']})"
     answered = answers(rehearsal, worker, app, variables["celery_app"])
@@ -174,7 +177,8 @@ def verify(rehearsal: Rehearsal) -> None:
     """Run the integration tests that harm nothing on what is up."""
     if not rehearsal.directory.exists():
         give_up(f"{rehearsal.environment} isn't up: run 'make up ENV={rehearsal.environment}' first.")
-    suites = [f"tests/integration/{suite}" for suite in ("redis", "app", "celery", "site")]
+    roles = sorted(path.parent.name for path in ROOT.glob("roles/*/tasks"))
+    suites = [f"tests/integration/{suite}" for suite in (*roles, "site")]
     command = [
         *("pytest", *suites, "-m", "not destructive"),
         f"--ansible-inventory={rehearsal.directory.relative_to(ROOT)}",

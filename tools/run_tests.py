@@ -7,6 +7,7 @@ own.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -24,10 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RUN = f"celeriac-test-{os.getpid()}"
 COUNTS = re.compile(r"(\d+) (passed|failed|errors?)\b")
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
-# Long ones first, so that no core idles at the end.
-SCENARIOS = (
-    "deploy celery redis faults redis_backup beat operations package default applications app celery12 ssh".split()
-)
+DURATIONS = ROOT / ".cache" / "test-durations.json"  # scenario -> seconds of its last run that passed
 TAIL = 120  # lines
 PATIENCE = 20  # seconds that an interrupted step has for its own end
 
@@ -39,6 +37,7 @@ class Step:
     name: str
     command: list[str]
     environ: dict[str, str] = field(default_factory=dict)
+    scenario: str = ""  # its name, if it is one
     seconds: float = 0.0
     returncode: int = -1
     output: str = ""
@@ -79,12 +78,43 @@ class Step:
         return {"passed": passed, "failed": failed or 1}
 
 
+def scenarios() -> list[str]:
+    """All scenarios, long ones first, so that no core idles at the end.
+
+    How long one takes the last run knows. Those that it doesn't know come first, the ones with the most tests of their
+    own before the others.
+    """
+    known = durations()
+    names = [path.parent.name for path in ROOT.glob("molecule/*/molecule.yml")]
+
+    def length(name: str) -> tuple[float, int, str]:
+        tests = (ROOT / "tests/integration" / name).glob("test_*.py")
+        return known.get(name, float("inf")), sum(path.stat().st_size for path in tests), name
+
+    return sorted(names, key=length, reverse=True)
+
+
+def durations() -> dict[str, float]:
+    """What ``DURATIONS`` holds; nothing if there is none or it can't be read."""
+    try:
+        return {str(name): float(seconds) for name, seconds in json.loads(DURATIONS.read_text()).items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def remember(done: list[Step]) -> None:
+    """Keep how long scenarios took that passed."""
+    took = {step.scenario: round(step.seconds) for step in done if step.scenario and step.returncode == 0}
+    DURATIONS.parent.mkdir(exist_ok=True)
+    DURATIONS.write_text(json.dumps({**durations(), **took}, indent=1, sort_keys=True) + "\n")
+
+
 def steps(scratch: Path) -> list[Step]:
     """The steps, in the order in which they are started."""
     return [
         *(
-            Step(f"molecule-{name}", ["molecule", "test", "--scenario-name", name], own(name, scratch))
-            for name in SCENARIOS
+            Step(f"molecule-{name}", ["molecule", "test", "--scenario-name", name], own(name, scratch), scenario=name)
+            for name in scenarios()
         ),
         Step("unit", ["make", "unit"]),
         Step("lint", ["make", "lint"]),
@@ -130,16 +160,16 @@ def told(step: Step) -> Step:
 
 def remove_hosts() -> None:
     """Remove what an interrupted scenario left behind."""
+    listed = ["--filter=label=celeriac", '--format={{.ID}} {{.Label "celeriac"}}']
     for kind, list_, remove in (
-        ("container", ["ps", "-aq"], ["rm", "-f"]),
-        ("network", ["network", "ls", "-q"], ["network", "rm"]),
+        ("container", ["ps", "--all"], ["rm", "-f"]),
+        ("network", ["network", "ls"], ["network", "rm"]),
     ):
-        for scenario in SCENARIOS:
-            names = ["docker", *list_, f"--filter=label=celeriac={RUN}-{scenario}"]
-            found = subprocess.run(names, text=True, capture_output=True).stdout.split()
-            if found:
-                print(f"Removing a {kind} of the scenario {scenario} ...")
-                subprocess.run(["docker", *remove, *found], capture_output=True)
+        lines = subprocess.run(["docker", *list_, *listed], text=True, capture_output=True).stdout.splitlines()
+        for each, label in map(str.split, lines):
+            if label.startswith(f"{RUN}-"):
+                print(f"Removing a {kind} of the scenario {label.removeprefix(f'{RUN}-')} ...")
+                subprocess.run(["docker", *remove, each], capture_output=True)
 
 
 def interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -155,6 +185,7 @@ def main() -> int:
     scratch = Path(tempfile.mkdtemp(prefix=f"{RUN}-"))
     try:
         done = run_all(steps(scratch), logs)
+        remember(done)
     except KeyboardInterrupt:
         print("Interrupted.")
         return 130

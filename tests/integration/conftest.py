@@ -170,13 +170,13 @@ def playbook(inventory: Inventory) -> Callable[..., Run]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
-    """Attach the journal of the project's units to the report of a failed test."""
+    """Attach the journal of the units that roles have written or extended to the report of a failed test."""
     report = yield
     host = getattr(item, "funcargs", {}).get("host")
     if report.failed and report.when == "call" and host is not None:
         journal = host.run(
-            "journalctl --no-pager --output=short-iso --lines=60 --unit='*-worker@*' --unit='*-beat*' "
-            "--unit='redis*' --unit='valkey*'"
+            "find /etc/systemd/system -mindepth 1 -maxdepth 1 -type f -o -type d -name '*.d' | "
+            "sed 's|.*/|--unit=|; s|\\.d$||; s|@\\.|@*.|' | xargs -r journalctl --no-pager --output=short-iso --lines=60"
         )
         report.sections.append((f"journal of {host.backend.host}", journal.stdout))
     return report

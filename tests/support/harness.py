@@ -178,15 +178,14 @@ def _files(inventory: Inventory, role: str, host: str, more: Mapping[str, Any]) 
         **trusted("vars/main.yml"),
         **more,
     }
-    names = ("configure", "activate", "beat", "backup")
-    paths = [path for name in names if (path := directory / f"tasks/{name}.yml").exists()]
+    paths = sorted(directory.glob("tasks/*.yml"))
     steps = [step for path in paths for step in trusted(str(path.relative_to(directory)))]
     flat = [each for step in steps for each in [step, *step.get("block", [])]]
     tasks = [task["celeriac.fleet.managed_files"] for task in flat if "celeriac.fleet.managed_files" in task]
     assert tasks, f"{role} has no task that writes files"
     templar = Templar(loader=loader, variables=variables)
     for task in tasks:
-        for unexpanded in templar.template(task)["files"]:
+        for unexpanded in templar.template(task).get("files", []):
             for entry, item in expand(unexpanded):
                 if "src" in entry:
                     source = directory / "templates" / entry["src"]
