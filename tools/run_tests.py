@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
+import yaml
+
 ROOT = Path(__file__).resolve().parents[1]
 RUN = f"celeriac-test-{os.getpid()}"
 COUNTS = re.compile(r"(\d+) (passed|failed|errors?)\b")
@@ -81,17 +83,18 @@ class Step:
 def scenarios() -> list[str]:
     """All scenarios, long ones first, so that no core idles at the end.
 
-    How long one takes the last run knows. Those that it doesn't know come first, the ones with the most tests of their
-    own before the others.
+    How long one takes the last run knows. Those that it doesn't know come first, the ones with the most tests before
+    the others.
     """
     known = durations()
-    names = [path.parent.name for path in ROOT.glob("molecule/*/molecule.yml")]
 
-    def length(name: str) -> tuple[float, int, str]:
-        tests = (ROOT / "tests/integration" / name).glob("test_*.py")
-        return known.get(name, float("inf")), sum(path.stat().st_size for path in tests), name
+    def length(scenario: Path) -> tuple[float, int, str]:
+        own = yaml.safe_load((scenario / "molecule.yml").read_text(encoding="utf-8"))
+        tests = (scenario / own["verifier"]["directory"]).glob("test_*.py")
+        return known.get(scenario.name, float("inf")), sum(path.stat().st_size for path in tests), scenario.name
 
-    return sorted(names, key=length, reverse=True)
+    found = [path.parent for path in ROOT.glob("molecule/*/molecule.yml")]
+    return [scenario.name for scenario in sorted(found, key=length, reverse=True)]
 
 
 def durations() -> dict[str, float]:

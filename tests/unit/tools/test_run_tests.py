@@ -82,10 +82,10 @@ def test_scenarios_that_took_long_start_first_after_new_ones(remembered: Path) -
     assert run_tests.scenarios() == [first[0], *reversed(first[1:])]
 
 
-def test_without_durations_those_with_more_tests_of_their_own_start_first(remembered: Path) -> None:
+def test_without_durations_those_with_more_tests_start_first(remembered: Path) -> None:
     found = run_tests.scenarios()
     assert found.index("redis") < found.index("package")
-    assert found.index("celery") < found.index("celery12")
+    assert found.index("celery12") < found.index("app"), "whatever directory its tests are in"
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"redis": "long"}', '{"redis": null}'])
