@@ -40,7 +40,7 @@ down: environment bootstrap ## Remove the test hosts, and the Docker Engine if w
 test: bootstrap+images ## The whole suite: lint, unit, templates, every scenario
 	$(PYTHON) tools/run_tests.py && code=0 || code=$$?; tools/docker_engine release; exit $$code
 
-lint: ruff types yamllint ansible-lint ## Every linter
+lint: ruff types yamllint ansible-lint sanity ## Every linter
 
 unit: bootstrap ## Tests that need no host: plugins, tools, policies, reference applications
 	pytest -n 2 tests/unit $(wildcard tests/templates examples/*/tests)
@@ -76,6 +76,9 @@ docs: bootstrap ## Write the variable tables of the roles' READMEs from their ar
 		role="$${specs%/meta/*}"; aar-doc --output-mode inject "$$role" markdown; \
 	done
 
+collection: bootstrap ## Build what ansible-galaxy installs elsewhere, in .cache/dist
+	$(PYTHON) tools/collection.py build
+
 clean: ## Remove what the tools made in this directory; not the test hosts (make down)
 	rm -rf .venv .cache .ansible .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -path ./.git -prune -o -type d \( -name __pycache__ -o -name .mypy_cache -o -name .ruff_cache \) -prune -exec rm -rf {} +
@@ -102,6 +105,9 @@ yamllint: bootstrap
 ansible-lint: bootstrap
 	ansible-lint
 
+sanity: bootstrap
+	$(PYTHON) tools/collection.py sanity
+
 # -- what the targets above rest on -----------------------------------------------------------------------------------
 
 environment:
@@ -116,5 +122,5 @@ scenario:
 bootstrap+images:
 	@$(MAKE) --jobs=2 bootstrap images
 
-.PHONY: up verify down test lint unit templates molecule bootstrap images lock tables docs clean help \
-	ruff types yamllint ansible-lint environment scenario bootstrap+images
+.PHONY: up verify down test lint unit templates molecule bootstrap images lock tables docs collection clean help \
+	ruff types yamllint ansible-lint sanity environment scenario bootstrap+images

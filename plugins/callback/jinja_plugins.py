@@ -6,10 +6,6 @@ with the task: the next one loads them all again.
 
 from __future__ import annotations
 
-from ansible.playbook import Playbook
-from ansible.plugins.callback import CallbackBase
-from ansible.plugins.loader import filter_loader, test_loader
-
 DOCUMENTATION = """
 name: jinja_plugins
 type: aggregate
@@ -17,6 +13,10 @@ short_description: Load filters and tests once for each run
 description: A no-change run of two hosts takes a quarter less of the controller's processor. It shows nothing.
 author: The Celeriac developers
 """
+
+from ansible.playbook import Playbook
+from ansible.plugins.callback import CallbackBase
+from ansible.plugins.loader import filter_loader, test_loader
 
 
 class CallbackModule(CallbackBase):

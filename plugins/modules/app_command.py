@@ -17,10 +17,11 @@ options:
   directory: {description: "The release, with its virtualenv in C(.venv).", type: path, required: true}
   environment_file: {description: "The C(EnvironmentFile=) that the release will have.", type: path, required: true}
   user: {description: The user to run it as., type: str, required: true}
+extends_documentation_fragment: celeriac.fleet.attributes
 attributes:
   check_mode: {support: full}
   diff_mode: {support: none}
-author: Celeriac
+author: The Celeriac developers
 """
 
 EXAMPLES = r"""

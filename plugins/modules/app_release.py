@@ -72,10 +72,11 @@ options:
   archive: {description: Set by the action plugin., type: path}
   uv_version: {description: Set by the action plugin., type: str}
   uv_lock: {description: Set by the action plugin., type: str}
+extends_documentation_fragment: celeriac.fleet.attributes
 attributes:
   check_mode: {support: full}
   diff_mode: {support: none}
-author: Celeriac
+author: The Celeriac developers
 """
 
 EXAMPLES = r"""
@@ -98,7 +99,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 release: {description: The release's id., returned: when built, type: str, sample: 3f1c0a9be27d}
-directory: {description: Its directory., returned: when built, type: path}
+directory: {description: Its directory., returned: when built, type: str}
 pruned: {description: Directories that were removed., returned: when pruned, type: list, elements: path}
 """
 

@@ -33,10 +33,11 @@ options:
       take it up.
     type: int
   digest: {description: Set by the action plugin., type: str}
+extends_documentation_fragment: celeriac.fleet.attributes
 attributes:
   check_mode: {support: full, details: Looks at a release that is there already.}
   diff_mode: {support: none}
-author: Celeriac
+author: The Celeriac developers
 """
 
 EXAMPLES = r"""

@@ -12,7 +12,7 @@ description:
   - Tasks with an ETA that a node keeps in memory go back to their queue when it stops.
   - If tasks still run after I(timeout), or a signal ends the module, the nodes consume again and nothing is held.
   - C(state=released) takes the mask away, and makes nodes consume that run without doing so. Starting them, and
-    waiting for them, is left to M(celery_rollout).
+    waiting for them, is left to M(celeriac.fleet.celery_rollout).
 options:
   app: {description: "What C(celery -A) takes.", type: str, required: true}
   nodes:
@@ -34,10 +34,11 @@ options:
   program:
     description: "What runs in the application: file name and text. Set by the action plugin."
     type: dict
+extends_documentation_fragment: celeriac.fleet.attributes
 attributes:
   check_mode: {support: full, details: Says which units would change. Asks the nodes only what they consume and run.}
   diff_mode: {support: full}
-author: Celeriac
+author: The Celeriac developers
 """
 
 EXAMPLES = r"""

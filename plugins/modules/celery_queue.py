@@ -34,10 +34,11 @@ options:
   program:
     description: "What runs in the application: file name and text. Set by the action plugin."
     type: dict
+extends_documentation_fragment: celeriac.fleet.attributes
 attributes:
   check_mode: {support: full, details: Counts the messages.}
   diff_mode: {support: none}
-author: Celeriac
+author: The Celeriac developers
 """
 
 EXAMPLES = r"""

@@ -58,10 +58,11 @@ options:
   timeout: {description: Seconds that a node may take to come up., type: int, default: 60}
   restart: {description: Whether to restart every node., type: bool, default: false}
   batch: {description: Nodes that are restarted at the same time., type: int, default: 1}
+extends_documentation_fragment: celeriac.fleet.attributes
 attributes:
   check_mode: {support: full, details: Says which nodes would be started and restarted. Asks nothing.}
   diff_mode: {support: full}
-author: Celeriac
+author: The Celeriac developers
 """
 
 EXAMPLES = r"""
@@ -79,7 +80,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-nodes: {description: Node name with host, and the queues that it consumes., returned: success, type: dict}
+nodes: {description: "Node name with host, and the queues that it consumes.", returned: success, type: dict}
 started: {description: Units that were started., returned: success, type: list, elements: str}
 restarted: {description: Units that were restarted., returned: success, type: list, elements: str}
 held: {description: Units that an operator holds., returned: success, type: list, elements: str}

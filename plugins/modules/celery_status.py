@@ -38,10 +38,11 @@ options:
   program:
     description: "What runs in the application: file name and text. Set by the action plugin."
     type: dict
+extends_documentation_fragment: celeriac.fleet.attributes
 attributes:
   check_mode: {support: full, details: The same as without.}
   diff_mode: {support: none}
-author: Celeriac
+author: The Celeriac developers
 """
 
 EXAMPLES = r"""

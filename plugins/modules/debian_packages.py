@@ -24,10 +24,11 @@ options:
     type: list
     elements: str
     default: []
+extends_documentation_fragment: celeriac.fleet.attributes
 attributes:
-  check_mode: {description: "Changes nothing, and says what it would change.", support: full}
-  diff_mode: {description: Shows what apt would do., support: full}
-author: The Celeriac developers (!UNKNOWN)
+  check_mode: {support: full}
+  diff_mode: {support: full}
+author: The Celeriac developers
 """
 
 EXAMPLES = """

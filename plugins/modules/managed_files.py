@@ -27,7 +27,7 @@ options:
       each: {description: Mappings for each of which there is such a file., type: list, elements: dict}
       owner: {description: Owner., type: str, default: root}
       group: {description: Group., type: str, default: root}
-      mode: {description: Mode, as a string of octal digits., type: str, default: "0644"}
+      mode: {description: "Mode, as a string of octal digits.", type: str, default: "0644"}
       validate:
         description: A command that exits 0 when the file at C(%s) is right. The file isn't replaced otherwise.
         type: str
@@ -45,7 +45,7 @@ options:
       each: {description: Mappings for each of which there is such a directory., type: list, elements: dict}
       owner: {description: Owner., type: str, default: root}
       group: {description: Group., type: str, default: root}
-      mode: {description: Mode, as a string of octal digits., type: str, default: "0755"}
+      mode: {description: "Mode, as a string of octal digits.", type: str, default: "0755"}
   links:
     description: Symbolic links, pointed elsewhere by renaming a new one over the old one.
     type: list
@@ -64,10 +64,11 @@ options:
       - Directory of a journal in which files and links are saved before they are changed for the first time. The module
         C(celery_rollout) brings them back where what they are for doesn't come up, and ends the journal where it does.
     type: path
+extends_documentation_fragment: celeriac.fleet.attributes
 attributes:
   check_mode: {support: full}
   diff_mode: {support: full}
-author: Celeriac
+author: The Celeriac developers
 """
 
 EXAMPLES = r"""

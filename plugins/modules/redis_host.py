@@ -13,10 +13,11 @@ options:
     type: str
     choices: [redis, valkey]
     required: true
+extends_documentation_fragment: celeriac.fleet.attributes
 attributes:
-  check_mode: {description: Looks in check mode too, support: full}
-  diff_mode: {description: Shows what changes., support: none}
-author: The Celeriac developers (!UNKNOWN)
+  check_mode: {support: full}
+  diff_mode: {support: none}
+author: The Celeriac developers
 """
 
 EXAMPLES = """

@@ -31,10 +31,11 @@ options:
     description: File with a line C(REDISCLI_AUTH=<password>). If it is newer than the server, that can't know it yet.
     type: path
     required: true
+extends_documentation_fragment: celeriac.fleet.attributes
 attributes:
   check_mode: {support: full}
   diff_mode: {support: none}
-author: Celeriac
+author: The Celeriac developers
 """
 
 EXAMPLES = r"""

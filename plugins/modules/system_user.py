@@ -17,10 +17,11 @@ options:
     description: Home directory. It isn't made.
     type: str
     required: true
+extends_documentation_fragment: celeriac.fleet.attributes
 attributes:
-  check_mode: {description: "Changes nothing, and says what it would change.", support: full}
-  diff_mode: {description: Shows what changes., support: none}
-author: The Celeriac developers (!UNKNOWN)
+  check_mode: {support: full}
+  diff_mode: {support: none}
+author: The Celeriac developers
 """
 
 EXAMPLES = """

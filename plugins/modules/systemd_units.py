@@ -41,10 +41,11 @@ options:
     type: list
     elements: str
     default: []
+extends_documentation_fragment: celeriac.fleet.attributes
 attributes:
   check_mode: {support: full}
   diff_mode: {support: full}
-author: Celeriac
+author: The Celeriac developers
 """
 
 EXAMPLES = r"""

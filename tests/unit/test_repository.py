@@ -65,8 +65,9 @@ def test_no_host_of_packages_in_a_tracked_file() -> None:
 
 
 def has_code(path: Path) -> bool:
-    """Whether a Python file defines anything; the documentation of an action without a module doesn't."""
-    return re.search(r"^(def|class) ", path.read_text(encoding="utf-8"), re.MULTILINE) is not None
+    """Whether a Python file defines anything; one that holds documentation only doesn't."""
+    defined = re.findall(r"^(?:def|class) (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return bool(set(defined) - {"ModuleDocFragment"})
 
 
 def test_every_plugin_has_a_test_of_its_name() -> None:
