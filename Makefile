@@ -9,6 +9,7 @@ MAKEFLAGS += --no-print-directory --warn-undefined-variables
 ENV ?= development
 SCENARIO ?=
 UPGRADE ?=
+VERSION ?=
 RELEASES := 12 13
 COLLECTION := collections/ansible_collections/celeriac/fleet
 
@@ -79,6 +80,9 @@ docs: bootstrap ## Write the variable tables of the roles' READMEs from their ar
 collection: bootstrap ## Build what ansible-galaxy installs elsewhere, in .cache/dist
 	$(PYTHON) tools/collection.py build
 
+release: bootstrap ## Tag main as VERSION=1.2.0, with its changelog and artefact; pushes nothing
+	@$(PYTHON) tools/release.py '$(VERSION)'
+
 clean: ## Remove what the tools made in this directory; not the test hosts (make down)
 	rm -rf .venv .cache .ansible .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -path ./.git -prune -o -type d \( -name __pycache__ -o -name .mypy_cache -o -name .ruff_cache \) -prune -exec rm -rf {} +
@@ -122,5 +126,5 @@ scenario:
 bootstrap+images:
 	@$(MAKE) --jobs=2 bootstrap images
 
-.PHONY: up verify down test lint unit templates molecule bootstrap images lock tables docs collection clean help \
+.PHONY: up verify down test lint unit templates molecule bootstrap images lock tables docs collection release clean help \
 	ruff types yamllint ansible-lint sanity environment scenario bootstrap+images

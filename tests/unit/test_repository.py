@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.harness import ROOT
+from tests.support.harness import ROOT, read_yaml
 
 # A package index, mirror, proxy or registry that only this or that machine has. Public documentation may be linked to.
 HOST_OF_PACKAGES = re.compile(
@@ -122,3 +122,22 @@ def test_every_target_of_the_makefile_is_phony_and_public_ones_are_described() -
     assert targets == phony
     for promised in ("up", "verify", "down", "test", "lint", "unit", "molecule"):
         assert re.search(rf"^{promised}:.*## .", makefile, re.M)
+
+
+@pytest.mark.parametrize(
+    ("message", "right"),
+    [
+        ("feat(redis): users in groups\n\nSo that …\n", True),
+        ("fixup! docs: a word", True),
+        ("refactor!: one collection", True),
+        (f"fix: {'x' * 67}\n\n{'y' * 100}", True),
+        (f"fix: {'x' * 68}", False),
+        ("Fix the thing", False),
+        ("wip\n\nfix: the thing", False),
+        ("fix:", False),
+    ],
+)
+def test_the_hook_for_commit_subjects(message: str, right: bool) -> None:
+    hooks = read_yaml(ROOT / ".pre-commit-config.yaml")["repos"][0]["hooks"]
+    pattern = next(hook["entry"] for hook in hooks if hook["id"] == "commit-subject")
+    assert bool(re.search(pattern, message, re.MULTILINE)) is right
