@@ -176,7 +176,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if report.failed and report.when == "call" and host is not None:
         journal = host.run(
             "find /etc/systemd/system -mindepth 1 -maxdepth 1 -type f -o -type d -name '*.d' | "
-            "sed 's|.*/|--unit=|; s|\\.d$||; s|@\\.|@*.|' | xargs -r journalctl --no-pager --output=short-iso --lines=60"
+            "sed 's|.*/|--unit=|; s|\\.d$||; s|@\\.|@*.|' | "
+            "xargs -r journalctl --no-pager --output=short-iso --lines=60"
         )
         report.sections.append((f"journal of {host.backend.host}", journal.stdout))
     return report
