@@ -100,7 +100,7 @@ ruff: bootstrap
 	ruff format --check
 
 types: bootstrap
-	mypy $(COLLECTION)/plugins $(wildcard tools/*.py roles/*/files/usr/local/lib/celeriac/*.py)
+	mypy $(COLLECTION)/plugins tests/support tests/integration $(wildcard tools/*.py roles/*/files/usr/local/lib/celeriac/*.py)
 	for app in $(wildcard examples/*/app); do (cd "$${app%/app}" && mypy --config-file ../../pyproject.toml app); done
 
 yamllint: bootstrap

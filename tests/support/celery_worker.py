@@ -6,16 +6,17 @@ from typing import Any
 from unittest import mock
 
 from celery import Celery
-from celery.apps import multi
+from celery.apps import multi as typed_multi
 from celery.bin.base import CLIContext
 from celery.bin.beat import beat
 from celery.bin.worker import worker
 
+multi: Any = typed_multi  # celery-types describes an older one
 APP = Celery(set_as_current=False)
 CONTEXT = CLIContext(app=APP, no_color=True, workdir=None)
 
 
-def node_of(arguments: list[str]) -> multi.Node:
+def node_of(arguments: list[str]) -> Any:
     """The one node that ``celery multi`` understands by the arguments after its verb."""
     options = multi.NamespacedOptionParser(arguments)
     options.parse()
@@ -26,7 +27,7 @@ def node_of(arguments: list[str]) -> multi.Node:
     return node
 
 
-def started(node: multi.Node) -> tuple[list[str], list[str]]:
+def started(node: Any) -> tuple[list[str], list[str]]:
     """What ``celery multi`` runs for a node: the options of ``celery``, and those of ``celery worker``."""
     _, _, _, *words = node.prepare_argv(node.argv, node.executable)  # python -m celery
     verb = words.index("worker")

@@ -14,18 +14,19 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
+
 os.environ["ANSIBLE_CONFIG"] = str(ROOT / "ansible.cfg")  # before Ansible is imported: it says where our collection is
 
-import yaml  # noqa: E402
-from ansible.inventory.manager import InventoryManager  # noqa: E402
-from ansible.module_utils.testing import patch_module_args  # noqa: E402
-from ansible.parsing.dataloader import DataLoader  # noqa: E402
-from ansible.plugins.loader import init_plugin_loader  # noqa: E402
-from ansible.template import Templar, generate_ansible_template_vars, trust_as_template  # noqa: E402
-from ansible.vars.hostvars import HostVars  # noqa: E402
-from ansible.vars.manager import VariableManager  # noqa: E402
-from hypothesis import settings  # noqa: E402
+import yaml
+from ansible.inventory.manager import InventoryManager
+from ansible.module_utils.testing import patch_module_args
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import init_plugin_loader
+from ansible.template import Templar, generate_ansible_template_vars, trust_as_template
+from ansible.vars.hostvars import HostVars
+from ansible.vars.manager import VariableManager
+from hypothesis import settings
 
 settings.register_profile("celeriac", deadline=None, max_examples=60)  # a busy machine is no bug
 settings.load_profile("celeriac")

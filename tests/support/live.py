@@ -7,11 +7,8 @@ from typing import Any
 
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
 from ansible.vars.manager import VariableManager
-
-init_plugin_loader([])
 
 
 class Variables(Mapping[str, Any]):

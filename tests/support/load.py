@@ -8,13 +8,14 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self, cast
 
 import redis
 from celery import Celery
 from kombu.exceptions import OperationalError
 
 from tests.support.servers import Server
+from tests.support.waiting import wait_for
 
 ERRORS = (redis.RedisError, OperationalError, OSError)
 
@@ -79,7 +80,7 @@ class Load:
         self._stop.set()
         self._thread.join()
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -124,14 +125,30 @@ class Ledger:
     """What tests/apps/ledger wrote down, in Redis."""
 
     def __init__(self, broker: Server, app: str, book: str = "work") -> None:
-        self._client, self._app, self._key = broker.connect(), app, f"{app}:{book}"
+        self._broker, self._app, self._key = broker, app, f"{app}:{book}"
+        self._client = broker.connect()
+
+    def load(self, rate: float) -> LedgerLoad:
+        """Tasks that will be written here, at a rate of so many a second."""
+        return LedgerLoad(self._broker, self._app, patient=True, rate=rate)
+
+    def wait_for(self, count: int) -> None:
+        """Wait until more than ``count`` tasks ran."""
+        wait_for(lambda: len(self.numbers()) > count, what=f"the first {count} tasks")
+
+    def finished(self, load: LedgerLoad) -> Report:
+        """Wait until every task of a load that has ended was written down; what became of them."""
+        count = len(load.submitted)
+        wait_for(lambda: len(self.numbers()) == count, timeout=180, what="every task")
+        return self.report(count)
 
     def clear(self) -> None:
         self._client.delete(self._key)
 
     def lines(self) -> list[Line]:
         """In the order in which they were written."""
-        words = [line.split() for line in dict.fromkeys(self._client.lrange(self._key, 0, -1))]
+        lines = cast(list[str], self._client.lrange(self._key, 0, -1))
+        words = [line.split() for line in dict.fromkeys(lines)]
         return [
             Line(int(number), *self._node(node), release, float(seconds)) for number, node, release, seconds in words
         ]
@@ -151,7 +168,8 @@ class Ledger:
 
     def fetched(self) -> list[float]:
         """When each unacknowledged message was fetched, by the clock of the node that did it."""
-        return [when for _, when in self._client.zrange(f"{self._app}:unacked_index", 0, -1, withscores=True)]
+        scored = self._client.zrange(f"{self._app}:unacked_index", 0, -1, withscores=True)
+        return [when for _, when in cast(list[tuple[str, float]], scored)]
 
     def report(self, submitted: int) -> Report:
         lines = self.lines()

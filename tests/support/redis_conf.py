@@ -12,7 +12,8 @@ def sdssplitargs(line: str) -> list[bytes]:
 
     :raises ValueError: where Redis says "Unbalanced quotes in configuration line"
     """
-    found, at = [], 0
+    found: list[bytes] = []
+    at = 0
     while True:
         while at < len(line) and line[at] in BLANKS:
             at += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import socket
 import ssl
@@ -61,6 +62,11 @@ class Server:
         call += f"--no-auth-warning --user {user} "
         call += f"<<< {shlex.quote(chr(10).join(command))}" if separate else shlex.join(command)
         return str(self.host.run(f"bash -c {shlex.quote(call)}").stdout.strip())
+
+    def refused(self) -> str:
+        """The log of what ACLs refused, wrong passwords aside; nothing if they refused nothing."""
+        log = self.cli("ACL", "LOG")
+        return log if {"key", "channel", "command"} & set(re.findall(r"reason\n(\w+)", log)) else ""
 
     def pid(self) -> str:
         return str(self.host.check_output("systemctl show --value --property=MainPID %s", self.unit))

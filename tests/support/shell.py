@@ -63,11 +63,12 @@ class Shell(DockerBackend):
     def _ask(self, command: str) -> tuple[int, str, str] | None:
         """Exit code, output and errors; none where nobody takes the command."""
         # the server that there is may have gone with its container since
-        for server in [self._server, None] if self._server else [None]:
-            self._server = server or self._begin()
+        for known in [self._server, None] if self._server else [None]:
+            server = self._server = known or self._begin()
+            assert server.stdout is not None
             try:
-                print(json.dumps(command), file=self._server.stdin, flush=True)
-                begun, said = self._server.stdout.readline(), self._server.stdout.readline()
+                print(json.dumps(command), file=server.stdin, flush=True)
+                begun, said = server.stdout.readline(), server.stdout.readline()
             except BrokenPipeError:
                 begun = said = ""
             except BaseException:  # an interrupt: its answer would be taken for the next command's
@@ -89,7 +90,8 @@ class Shell(DockerBackend):
         return server
 
     def _end(self) -> None:
-        end(self._server)
+        if self._server is not None:
+            end(self._server)
         self._server = None
 
 

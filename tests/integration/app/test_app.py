@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from pathlib import Path
 
 from testinfra.host import Host
 
-testinfra_hosts = ["ansible://workers"]
+from tests.support.fleet import Worker
+from tests.support.live import Variables
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
+testinfra_hosts = ["ansible://workers"]
 
 
 def test_user_is_a_system_user_who_cannot_log_in(host: Host, app: str) -> None:
@@ -42,28 +42,32 @@ def test_environment_file_is_readable_by_root_and_the_application_alone(host: Ho
     assert (file.user, file.group, file.mode) == ("root", app, 0o640)
 
 
-def test_further_files_are_readable_by_root_and_the_application_alone(host: Host, app: str, variables) -> None:
+def test_further_files_are_readable_by_root_and_the_application_alone(
+    host: Host, app: str, variables: Variables
+) -> None:
     for wanted in variables.get("app_files", []):
         file = host.file(f"/etc/{app}/{wanted['name']}")
         assert (file.user, file.group, file.mode) == ("root", app, 0o640)
         assert file.content_string == wanted["content"]
 
 
-def test_environment_arrives_to_the_letter(app_run: Callable[..., str], variables) -> None:
-    environment = json.loads(app_run("python", "-c", "import json, os; print(json.dumps(dict(os.environ)))"))
+def test_environment_arrives_to_the_letter(worker: Worker, variables: Variables) -> None:
+    environment = json.loads(worker.run("python", "-c", "import json, os; print(json.dumps(dict(os.environ)))"))
     expected = {name: str(value) for name, value in variables["app_environment"].items()}
     assert {name: environment.get(name) for name in expected} == expected
 
 
-def test_dependencies_are_the_locked_ones(app_run: Callable[..., str], variables) -> None:
+def test_dependencies_are_the_locked_ones(worker: Worker, variables: Variables) -> None:
     lock = (ROOT / variables["app_source"]["path"] / "requirements.txt").read_text()
     for name in ("celery", "kombu", "redis"):
-        version = app_run("python", "-c", f"from importlib.metadata import version; print(version('{name}'))").strip()
+        version = worker.run(
+            "python", "-c", f"from importlib.metadata import version; print(version('{name}'))"
+        ).strip()
         assert f"{name}=={version} " in lock
 
 
-def test_runs_as_the_applications_user(app_run: Callable[..., str], app: str) -> None:
-    assert app_run("id", "-un").strip() == app
+def test_runs_as_the_applications_user(worker: Worker, app: str) -> None:
+    assert worker.run("id", "-un").strip() == app
 
 
 def test_command_without_an_argument_says_how(host: Host, app: str) -> None:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from testinfra.host import Host
+
+from tests.support.fleet import Worker
+from tests.support.releases import Releases
 
 testinfra_hosts = ["ansible://workers"]
 pytestmark = pytest.mark.destructive
@@ -81,26 +83,26 @@ def forge(host: Host, tmp_path: Path) -> Forge:
 
 
 def test_a_tag_a_branch_and_a_commit_are_deployed_with_a_deploy_key(
-    host: Host, releases: Any, forge: Forge, app_run: Callable[..., str]
+    host: Host, releases: Releases, forge: Forge, worker: Worker
 ) -> None:
     first = forge.push("x = 1\n", tag="v1")
-    releases.deployed(**forge.variables("main"))
+    releases.deploy(**forge.variables("main")).succeeded()
     made = releases.current
     about = releases.about()
     assert (about["version"], about["commit"], about["repo"]) == ("main", first, forge.url.replace("git@", ""))
-    assert app_run("python", "-c", "import tasks; print(tasks.x)") == "1"
+    assert worker.run("python", "-c", "import tasks; print(tasks.x)") == "1"
 
-    assert releases.deployed(**forge.variables("v1")).changed == {host.backend.host: 0}
+    assert releases.deploy(**forge.variables("v1")).succeeded().changed == {host.backend.host: 0}
 
     second = forge.push("x = 2\n")
-    releases.deployed(**forge.variables("main"))
+    releases.deploy(**forge.variables("main")).succeeded()
     assert releases.about()["commit"] == second
 
-    releases.deployed(**forge.variables("main", app_version=first))
+    releases.deploy(**forge.variables("main", app_version=first)).succeeded()
     assert releases.current == made
 
 
-def test_what_is_wrong_with_a_repository_is_one_sentence_without_the_key(releases: Any, forge: Forge) -> None:
+def test_what_is_wrong_with_a_repository_is_one_sentence_without_the_key(releases: Releases, forge: Forge) -> None:
     forge.push("x = 1\n")
     secret = forge.key.splitlines()[2]
     other = forge.key.replace(secret, secret[::-1])
@@ -112,5 +114,5 @@ def test_what_is_wrong_with_a_repository_is_one_sentence_without_the_key(release
     for said, variables in wrong.items():
         run = releases.deploy(**variables)
         assert run.returncode != 0
-        assert said in " ".join(run.output.split())
+        assert said in run.text
         assert secret not in run.output

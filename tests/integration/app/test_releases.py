@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 from testinfra.host import Host
+
+from tests.support.fleet import Worker
+from tests.support.releases import Releases
+from tests.support.waiting import wait_for
 
 testinfra_hosts = ["ansible://workers"]
 pytestmark = pytest.mark.destructive
@@ -19,32 +22,32 @@ def path(directory: Path) -> dict[str, str]:
 
 
 def test_a_changed_application_is_a_new_release_with_the_same_virtualenv(
-    host: Host, releases: Any, source: Path
+    host: Host, releases: Releases, source: Path
 ) -> None:
     before, virtualenv = releases.current, releases.virtualenv
     (source / "app" / "new.py").write_text('"""New."""\n')
-    releases.deployed(app_source=path(source))
+    releases.deploy(app_source=path(source)).succeeded()
     after = releases.current
     assert after != before
     assert releases.virtualenv == virtualenv
     assert host.file(f"{after}/app/new.py").exists
     assert host.check_output(f"ls {after}/app/__pycache__/new.*.pyc")
     assert host.file(before).is_directory
-    releases.deployed()
+    releases.deploy().succeeded()
     assert releases.current == before
 
 
-def test_an_unchanged_application_changes_nothing(host: Host, releases: Any) -> None:
-    assert releases.deployed().changed == {host.backend.host: 0}
+def test_an_unchanged_application_changes_nothing(host: Host, releases: Releases) -> None:
+    assert releases.deploy().succeeded().changed == {host.backend.host: 0}
 
 
-def test_changed_requirements_are_installed_from_the_cache(releases: Any, small: Path) -> None:
+def test_changed_requirements_are_installed_from_the_cache(releases: Releases, small: Path) -> None:
     before = releases.virtualenv
-    releases.deployed(app_source=path(small), app_build_environment={"UV_OFFLINE": "1"})
+    releases.deploy(app_source=path(small), app_build_environment={"UV_OFFLINE": "1"}).succeeded()
     assert releases.virtualenv != before
 
 
-def test_a_wrong_hash_is_refused_and_leaves_the_running_release(releases: Any, small: Path) -> None:
+def test_a_wrong_hash_is_refused_and_leaves_the_running_release(releases: Releases, small: Path) -> None:
     before, there = releases.current, releases.there()
     (small / "requirements.txt").write_text(f"protego==0.7.0 --hash=sha256:{64 * '0'}\n")
     run = releases.deploy(app_source=path(small))
@@ -54,39 +57,39 @@ def test_a_wrong_hash_is_refused_and_leaves_the_running_release(releases: Any, s
     assert (releases.current, releases.there()) == (before, there)
 
 
-def test_pip_builds_what_uv_builds(releases: Any, small: Path, app_run: Callable[..., str]) -> None:
-    releases.deployed(app_source=path(small), app_installer="pip")
+def test_pip_builds_what_uv_builds(releases: Releases, small: Path, worker: Worker) -> None:
+    releases.deploy(app_source=path(small), app_installer="pip").succeeded()
     assert releases.about()["installer"] == "pip"
-    assert app_run("python", "-c", "import protego, tasks; print(tasks.x)") == "1"
+    assert worker.run("python", "-c", "import protego, tasks; print(tasks.x)") == "1"
 
 
-def test_a_package_is_deployed_without_files(host: Host, releases: Any, app_run: Callable[..., str]) -> None:
-    releases.deployed(app_source={"type": "package", "requirement": "Protego"}, app_version="0.7.0")
+def test_a_package_is_deployed_without_files(host: Host, releases: Releases, worker: Worker) -> None:
+    releases.deploy(app_source={"type": "package", "requirement": "Protego"}, app_version="0.7.0").succeeded()
     assert releases.about()["requirement"] == "protego==0.7.0"
-    assert app_run("python", "-c", "import protego; print(protego.__file__)").startswith(releases.root)
+    assert worker.run("python", "-c", "import protego; print(protego.__file__)").startswith(releases.root)
     names = host.check_output(f"ls -A {releases.current}").split()
     assert names == [".celeriac-complete", ".celeriac-requirements.txt", ".venv"]
 
 
-def test_a_project_below_src_is_installed(releases: Any, small: Path, app_run: Callable[..., str]) -> None:
+def test_a_project_below_src_is_installed(releases: Releases, small: Path, worker: Worker) -> None:
     (small / "src" / "shop").mkdir(parents=True)
     (small / "src" / "shop" / "__init__.py").write_text("y = 2\n")
     (small / "pyproject.toml").write_text(
         '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
         '[project]\nname = "shop"\nversion = "1.0"\n[tool.setuptools.packages.find]\nwhere = ["src"]\n'
     )
-    releases.deployed(app_source=path(small), app_install_project=True)
-    assert app_run("python", "-c", "import shop; print(shop.y)") == "2"
-    assert app_run("ls", "src", "-A").split() == ["shop"]
+    releases.deploy(app_source=path(small), app_install_project=True).succeeded()
+    assert worker.run("python", "-c", "import shop; print(shop.y)") == "2"
+    assert worker.run("ls", "src", "-A").split() == ["shop"]
 
 
-def test_old_releases_go_but_not_one_in_use(host: Host, releases: Any, small: Path) -> None:
+def test_old_releases_go_but_not_one_in_use(host: Host, releases: Releases, small: Path) -> None:
     used = releases.current
     host.check_output(f"systemd-run --unit=use --working-directory={used} sleep infinity")
     made = []
     for number in range(2):
         (small / "tasks.py").write_text(f"x = {number} # {small}\n")
-        releases.deployed(app_source=path(small), app_keep_releases=number)
+        releases.deploy(app_source=path(small), app_keep_releases=number).succeeded()
         made.append(releases.current)
     there = {f"{releases.root}/{name}" for name in releases.there() if name.startswith("releases")}
     host.check_output("systemctl stop use")
@@ -111,7 +114,7 @@ def stuck(host: Host) -> Iterator[str]:
 
 
 def test_a_build_that_was_killed_is_repaired_by_the_next_which_waited_for_it(
-    host: Host, releases: Any, small: Path, stuck: str, wait_for: Callable[..., Any], app_run: Callable[..., str]
+    host: Host, releases: Releases, small: Path, stuck: str, worker: Worker
 ) -> None:
     before = releases.current
     (small / "requirements.txt").write_text(f"protego==0.6.2 # {small}\n")
@@ -129,12 +132,12 @@ def test_a_build_that_was_killed_is_repaired_by_the_next_which_waited_for_it(
         assert second.running()  # what outlived the first run keeps the second out
         assert releases.current == before
         host.check_output(f"kill -9 {uv}")
-        assert second.result().returncode == 0, second.result().output
-    assert app_run("python", "-c", "import protego") == ""
+        second.result().succeeded()
+    assert worker.run("python", "-c", "import protego") == ""
     assert "hunter2" not in arguments
 
 
-def test_a_build_that_fails_says_why_without_the_indexs_password(host: Host, releases: Any, small: Path) -> None:
+def test_a_build_that_fails_says_why_without_the_indexs_password(host: Host, releases: Releases, small: Path) -> None:
     before, there = releases.current, releases.there()
     (small / "requirements.txt").write_text("celery==0.0.404\n")
     run = releases.deploy(
@@ -154,7 +157,7 @@ def test_a_build_that_fails_says_why_without_the_indexs_password(host: Host, rel
         )
 
 
-def test_only_binary_runs_no_code_of_a_source_distribution(releases: Any, small: Path) -> None:
+def test_only_binary_runs_no_code_of_a_source_distribution(releases: Releases, small: Path) -> None:
     before = releases.current
     (small / "requirements.txt").write_text("docopt==0.6.2\n")  # has no wheel
     run = releases.deploy(app_source=path(small), app_only_binary=True)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import redis
-import testinfra
 from testinfra.host import Host
 
-from tests.support.live import Inventory
 from tests.support.servers import Server
+from tests.support.site import Site
+from tests.support.systemd import show
+from tests.support.waiting import wait_for
 
 testinfra_hosts = ["ansible://workers"]
 
@@ -22,17 +22,10 @@ NOTES = {"ledger": "ledger:ticks", "ticker": "ticker:ticked"}  # what each appli
 
 
 @pytest.fixture
-def other(app: str, inventory: Inventory) -> str:
+def other(app: str, site: Site) -> str:
     """The application that this host doesn't run."""
-    (other,) = {str(inventory[name]["app_name"]) for name in inventory.group("workers")} - {app}
+    (other,) = {str(site[name]["app_name"]) for name in site.group("workers")} - {app}
     return other
-
-
-@pytest.fixture
-def broker(inventory: Inventory) -> Server:
-    (name,) = inventory.group("redis")
-    host = testinfra.get_host(f"ansible://{name}?ansible_inventory={inventory.path}")
-    return Server(host, inventory[name], inventory[name]["redis_instances"][0])
 
 
 def test_each_has_units_of_its_own(host: Host, app: str) -> None:
@@ -43,11 +36,10 @@ def test_each_has_units_of_its_own(host: Host, app: str) -> None:
     assert {line.split()[0] for line in running.splitlines()} == {
         unit for name in ("ledger", "ticker") for unit in (f"{name}-worker@worker.service", f"{name}-beat.service")
     }
-    user = host.check_output("systemctl show --value --property=User %s-worker@worker.service", app)
-    assert user == app
+    assert show(host, f"{app}-worker@worker.service", "User") == app
 
 
-def test_beat_and_nodes_work_side_by_side(broker: Server, app: str, wait_for: Callable[..., Any]) -> None:
+def test_beat_and_nodes_work_side_by_side(broker: Server, app: str) -> None:
     """Each beat sends a tick a second, which a node of its application runs and notes down."""
     client = broker.connect()
     before = client.llen(NOTES[app])
@@ -62,8 +54,7 @@ def test_neither_reads_the_others_files(host: Host, app: str, other: str) -> Non
 
 
 def test_neither_reads_the_others_processes(host: Host, app: str, other: str) -> None:
-    pid = host.check_output("systemctl show --value --property=MainPID %s-worker@worker.service", other)
-    environ = f"/proc/{pid}/environ"
+    environ = f"/proc/{show(host, f'{other}-worker@worker.service', 'MainPID')}/environ"
     assert "CELERY_BROKER_URL" in host.check_output(f"tr '\\0' ' ' < {environ}")
     assert "Permission denied" in host.run(f"runuser --user {app} -- cat {environ}").stderr
 
@@ -72,7 +63,7 @@ def test_neither_reaches_the_others_keys(broker: Server, app: str, other: str) -
     keys = list(broker.connect().scan_iter())
     assert {key.partition(":")[0] for key in keys} == {app, other}
     theirs = next(key for key in keys if key.startswith(f"{other}:"))
-    client = broker.connect(app)
+    client: Any = broker.connect(app)
     for command in (*([name, theirs] for name in OF_A_KEY), *OF_ALL, ["PUBLISH", f"{other}:x", "y"]):
         with pytest.raises(redis.exceptions.NoPermissionError):
             client.execute_command(*command)

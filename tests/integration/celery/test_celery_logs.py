@@ -6,14 +6,16 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from testinfra.host import Host
 
+from tests.support.chatlite import Chatlite
+from tests.support.fleet import Substitutes, Worker
 from tests.support.load import Load
 from tests.support.servers import Server
+from tests.support.waiting import wait_for
 
 testinfra_hosts = ["ansible://workers"]
 pytestmark = [pytest.mark.destructive, pytest.mark.slow]
@@ -70,18 +72,18 @@ class Logs:
 
 
 @pytest.fixture(scope="module", params=["files-text", "files-json", "journal-json"])
-def logs(request: pytest.FixtureRequest, host: Host, fleets: Callable[..., Any], inventory: Any) -> Logs:
+def logs(request: pytest.FixtureRequest, worker: Worker, substitutes: Substitutes) -> Logs:
     """The inventory's fleet, which writes text to files, or NODES, which write another way."""
     to, form = request.param.split("-")
     if request.param != "files-text":
         writing = {"celery_log_to": to, "celery_log_format": form}
-        fleets(host.backend.host, celery_nodes=NODES, celery_soft_shutdown_timeout=SOFT, **writing)
-    found = Logs(host, inventory[host.backend.host]["app_name"], to, form)
+        substitutes.run(worker, celery_nodes=NODES, celery_soft_shutdown_timeout=SOFT, **writing)
+    found = Logs(worker.host, worker.app, to, form)
     found.begin()
     return found
 
 
-def test_no_line_is_lost_under_load(host: Host, logs: Logs, broker: Server, wait_for: Callable) -> None:
+def test_no_line_is_lost_under_load(host: Host, logs: Logs, broker: Server) -> None:
     """While the files are rotated again and again."""
     before = time.monotonic()
     rotate = f"logrotate --force /etc/logrotate.d/{logs.app}"
@@ -113,25 +115,24 @@ def test_no_line_is_lost_under_load(host: Host, logs: Logs, broker: Server, wait
 
 
 @pytest.mark.parametrize("unit", ["worker@crawler", "beat"])
-def test_each_line_is_an_object_with_what_an_operator_looks_for(
-    logs: Logs, unit: str, host: Host, wait_for: Callable
-) -> None:
+def test_each_line_is_an_object_with_what_an_operator_looks_for(logs: Logs, unit: str, worker: Worker) -> None:
     if logs.form == "text":
         pytest.skip("this fleet writes text")
     entries = [json.loads(line) for line in wait_for(lambda: logs.lines(unit), what="lines")]
-    hostname = host.check_output("hostname")
     for entry in entries:
         assert set(entry) >= JSON_KEYS
         assert TIME.fullmatch(entry["time"])
-        assert entry["node"].endswith(hostname)
-    assert {entry["node"] for entry in entries if entry["message"].endswith("ready.")} <= {f"crawler@{hostname}"}
+        assert entry["node"].endswith(worker.hostname)
+    assert {entry["node"] for entry in entries if entry["message"].endswith("ready.")} <= {
+        worker.node("crawler").address
+    }
 
 
-def test_a_failed_task_is_one_line_with_its_traceback(logs: Logs, in_app: Callable, wait_for: Callable) -> None:
+def test_a_failed_task_is_one_line_with_its_traceback(logs: Logs, worker: Worker) -> None:
     if logs.form == "text":
         pytest.skip("this fleet writes text")
     # by its name, or else the sender would check the arguments
-    task = in_app("result = app.send_task('app.tasks.misc.echo', (1, 2, 3), queue='crawl_queue').id")
+    task = worker.evaluate("result = app.send_task('app.tasks.misc.echo', (1, 2, 3), queue='crawl_queue').id")
 
     def failure() -> dict[str, Any] | None:
         entries = [json.loads(line) for line in logs.lines()]
@@ -147,34 +148,26 @@ def test_only_files_are_rotated(host: Host, logs: Logs) -> None:
     assert host.file(f"/etc/logrotate.d/{logs.app}").exists is (logs.to == "files")
 
 
-def test_each_node_is_supervised_with_its_pid_file(host: Host, logs: Logs) -> None:
-    unit = f"{logs.app}-worker@crawler.service"
-    main = host.check_output("systemctl show --value --property=MainPID %s", unit)
-    assert host.file(f"/run/{logs.app}-crawler/crawler.pid").content_string.strip() == main
-    assert "worker" in host.check_output("tr '\\0' ' ' < /proc/%s/cmdline", main)
+def test_each_node_is_supervised_with_its_pid_file(host: Host, logs: Logs, worker: Worker) -> None:
+    crawler = worker.node("crawler")
+    assert host.file(f"/run/{logs.app}-crawler/crawler.pid").content_string.strip() == str(crawler.pid)
+    assert "worker" in " ".join(crawler.arguments())
 
 
 @pytest.mark.parametrize(("seconds", "state"), [(4, "SUCCESS"), (60, "RETRY")])
 def test_a_stop_waits_or_hands_back_however_the_node_writes(
-    host: Host,
-    logs: Logs,
-    in_app: Callable,
-    crawl: Callable,
-    all_answer: Callable,
-    seconds: int,
-    state: str,
-    redis_cli: Callable,
+    logs: Logs, worker: Worker, chatlite: Chatlite, broker: Server, seconds: int, state: str
 ) -> None:
     """The queue's messages: a task that was handed back is one of them again."""
     if logs.to == "files":
         pytest.skip("tests/integration/celery/test_celery_stopping.py has it")
-    unit = f"{logs.app}-worker@crawler.service"
-    task, _ = crawl(seconds)
-    host.check_output("systemctl stop %s", unit)
-    assert host.check_output("systemctl show --value --property=Result %s", unit) == "success"
-    waiting = redis_cli("LRANGE", f"{logs.app}:crawl_queue", "0", "-1").replace("\\", "")
+    crawler = worker.node("crawler")
+    task, _ = chatlite.crawl(seconds)
+    crawler.stop()
+    assert crawler.show("Result") == "success"
+    waiting = broker.cli("LRANGE", f"{logs.app}:crawl_queue", "0", "-1").replace("\\", "")
     assert (f'"id": "{task}"' in waiting) is (state == "RETRY")
-    in_app(f"app.control.revoke({task!r})\nresult = 0")
-    redis_cli("DEL", f"{logs.app}:crawl_queue")
-    host.check_output("systemctl start %s", unit)
-    all_answer(len(NODES))
+    chatlite.evaluate(f"app.control.revoke({task!r})\nresult = 0")
+    broker.cli("DEL", f"{logs.app}:crawl_queue")
+    crawler.start()
+    chatlite.wait_for_nodes(len(NODES))

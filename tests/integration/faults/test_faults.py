@@ -10,13 +10,16 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
-from testinfra.host import Host
 
+from tests.support.fleet import Fleet, Node
 from tests.support.load import Ledger
 from tests.support.servers import Server
-from tests.support.trial import Node
+from tests.support.site import Site
+from tests.support.trial import Trials
+from tests.support.waiting import wait_for
 
 testinfra_hosts = ["ansible://redis"]
 pytestmark = [pytest.mark.destructive, pytest.mark.slow]
@@ -31,30 +34,28 @@ SKEW = 600  # seconds that a clock is off
 # -- nodes
 
 
-def test_a_killed_pool_process_loses_nothing(nodes: list[Node], under_load: Callable) -> None:
-    with under_load(f"SIGKILL of {KILLS} pool processes") as trial:
+def test_a_killed_pool_process_loses_nothing(nodes: list[Node], trials: Trials) -> None:
+    with trials.under_load(f"SIGKILL of {KILLS} pool processes") as trial:
         for number in range(KILLS):
             node = nodes[number % len(nodes)]
-            trial.fault(lambda node=node: node.kill(node.children()[0]))
+            trial.fault(partial(node.kill, node.children()[0]))
     assert trial.report.lost == []
     assert max(trial.seconds) < SOON
 
 
-def test_a_killed_node_loses_one_message_at_most(nodes: list[Node], under_load: Callable, replaced: Callable) -> None:
-    with under_load(f"SIGKILL of a main process, {KILLS} times") as trial:
+def test_a_killed_node_loses_one_message_at_most(nodes: list[Node], trials: Trials) -> None:
+    with trials.under_load(f"SIGKILL of a main process, {KILLS} times") as trial:
         for number in range(KILLS):
             node = nodes[number % len(nodes)]
-            trial.fault(lambda node=node: replaced(node, lambda: node.kill(node.pid)))
+            trial.fault(partial(node.replaced, partial(node.kill, node.pid)))
     assert len(trial.report.lost) <= KILLS
     assert max(trial.seconds) < SOON
 
 
-def test_a_pool_process_out_of_memory_loses_nothing(
-    nodes: list[Node], under_load: Callable, wait_for: Callable
-) -> None:
+def test_a_pool_process_out_of_memory_loses_nothing(nodes: list[Node], trials: Trials) -> None:
     """The task that takes too much is one of the load's own, and the largest process is the one that runs it."""
     limited = [node for node in nodes if node.limit < sys.maxsize]
-    with under_load("a pool process out of memory") as trial:
+    with trials.under_load("a pool process out of memory") as trial:
         mains, pools = [node.pid for node in nodes], {node: set(node.children()) for node in limited}
         trial.load.hunger = 2 * limited[0].limit // 2**20
         wait_for(lambda: any(pools[node] - set(node.children()) for node in limited), what="a killed pool process")
@@ -63,35 +64,33 @@ def test_a_pool_process_out_of_memory_loses_nothing(
     assert [node.pid for node in nodes] == mains
 
 
-def test_a_node_out_of_memory_loses_one_message_at_most(
-    nodes: list[Node], under_load: Callable, wait_for: Callable
-) -> None:
+def test_a_node_out_of_memory_loses_one_message_at_most(nodes: list[Node], trials: Trials) -> None:
     """The kernel is made to kill the main process. Then the task comes back, and costs a node a pool process."""
     limited = [node for node in nodes if node.limit < sys.maxsize]
-    with under_load("a main process out of memory") as trial:
+    with trials.under_load("a main process out of memory") as trial:
         mains = {node: node.pid for node in limited}
         for node in limited:
-            node.host.check_output(f"echo 1000 > /proc/{node.pid}/oom_score_adj")
+            node.worker.host.check_output(f"echo 1000 > /proc/{node.pid}/oom_score_adj")
 
         def inject() -> None:
             trial.load.hunger = 2 * limited[0].limit // 2**20
             wait_for(lambda: any(node.pid != mains[node] for node in limited), what="a killed main process")
             for node in limited:
-                node.host.run(f"echo 0 > /proc/{mains[node]}/oom_score_adj")
+                node.worker.host.run(f"echo 0 > /proc/{mains[node]}/oom_score_adj")
 
         trial.fault(inject)
     assert len(trial.report.lost) <= 1
     assert max(trial.seconds) < SOON
 
 
-def test_a_graceful_stop_loses_nothing_and_runs_nothing_twice(nodes: list[Node], under_load: Callable) -> None:
+def test_a_graceful_stop_loses_nothing_and_runs_nothing_twice(nodes: list[Node], trials: Trials) -> None:
     results = []
-    with under_load(f"stop and start of each node in turn, {STOPS} times") as trial:
+    with trials.under_load(f"stop and start of each node in turn, {STOPS} times") as trial:
         for node in nodes * STOPS:
             since = time.monotonic()
-            node.host.check_output("systemctl stop %s", node.unit)
+            node.stop()
             results.append(node.show("Result"))
-            node.host.check_output("systemctl start %s", node.unit)
+            node.start()
             trial.back(since)
     assert set(results) == {"success"}
     assert (trial.report.lost, trial.report.twice) == ([], [])
@@ -100,28 +99,26 @@ def test_a_graceful_stop_loses_nothing_and_runs_nothing_twice(nodes: list[Node],
 # -- hosts
 
 
-def test_a_restart_of_a_host_loses_nothing(container: Callable, under_load: Callable) -> None:
-    with under_load("restart of a worker host") as trial:
-        trial.fault(lambda: container("worker2", "restart", "-t", "60"))
+def test_a_restart_of_a_host_loses_nothing(site: Site, trials: Trials) -> None:
+    with trials.under_load("restart of a worker host") as trial:
+        trial.fault(lambda: site.docker("restart", "worker2", "-t", "60"))
     assert trial.report.lost == []
 
 
-def test_a_host_that_is_cut_off_loses_one_message_a_node_at_most(
-    container: Callable, under_load: Callable, nodes: list[Node]
-) -> None:
+def test_a_host_that_is_cut_off_loses_one_message_a_node_at_most(site: Site, trials: Trials, nodes: list[Node]) -> None:
     def inject() -> None:
-        container("worker2", "kill")
-        container("worker2", "start")
+        site.docker("kill", "worker2")
+        site.docker("start", "worker2")
 
-    with under_load("power cut of a worker host") as trial:
+    with trials.under_load("power cut of a worker host") as trial:
         trial.fault(inject)
-    assert len(trial.report.lost) <= len([node for node in nodes if node.where == "worker2"])
+    assert len(trial.report.lost) <= len([node for node in nodes if node.worker.name == "worker2"])
 
 
-def test_status_is_said_though_the_first_host_fails(playbook: Callable, workers: dict[str, Host]) -> None:
-    first, second = workers
+def test_status_is_said_though_the_first_host_fails(site: Site, fleet: Fleet) -> None:
+    first, second = fleet
     python = f"{{{{ '/nowhere' if inventory_hostname == '{first}' else '/usr/bin/python3' }}}}"
-    said = playbook("playbooks/status.yml", ansible_python_interpreter=python).output.split()
+    said = site.playbook("playbooks/status.yml", ansible_python_interpreter=python).output.split()
     assert f"! {first} failed:" in " ".join(said)
     assert said[said.index(f"quick@{second}") + 1] == "running"
 
@@ -129,8 +126,8 @@ def test_status_is_said_though_the_first_host_fails(playbook: Callable, workers:
 # -- Redis
 
 
-def test_a_restart_of_redis(broker: Server, under_load: Callable, nodes: list[Node]) -> None:
-    with under_load("restart of Redis") as trial:
+def test_a_restart_of_redis(broker: Server, trials: Trials, nodes: list[Node]) -> None:
+    with trials.under_load("restart of Redis") as trial:
         broker.host.check_output("systemctl restart %s", broker.unit)
         trial.back()
     assert len(trial.report.lost) <= len(nodes)
@@ -145,9 +142,9 @@ def test_a_restart_of_redis(broker: Server, under_load: Callable, nodes: list[No
     ],
 )
 def test_redis_is_gone_for_a_minute(
-    how: str, away: str, back: str, broker: Server, under_load: Callable, nodes: list[Node]
+    how: str, away: str, back: str, broker: Server, trials: Trials, nodes: list[Node]
 ) -> None:
-    with under_load(f"Redis {how} for {AWAY} s") as trial:
+    with trials.under_load(f"Redis {how} for {AWAY} s") as trial:
         broker.host.check_output(f"{away} && sleep {AWAY}".format(unit=broker.unit))  # that long is the fault
         broker.host.check_output(back.format(unit=broker.unit))
         trial.back()
@@ -160,8 +157,8 @@ def test_redis_is_gone_for_a_minute(
 @pytest.fixture
 def full_log(nodes: list[Node], app: str) -> Iterator[Callable[[], None]]:
     """Fills the log directory of one host, which has a small disk of its own."""
-    here = [node for node in nodes if node.where == "worker1"]
-    host, log, units = here[0].host, f"/var/log/{app}", " ".join(node.unit for node in here)
+    here = [node for node in nodes if node.worker.name == "worker1"]
+    host, log, units = here[0].worker.host, f"/var/log/{app}", " ".join(node.unit for node in here)
     mount = f"mount -t tmpfs -o size=1M,mode=750,uid={app},gid={app} tmpfs {log}"
     host.check_output(f"systemctl stop {units} && {mount} && systemctl start {units}")
 
@@ -174,25 +171,25 @@ def full_log(nodes: list[Node], app: str) -> Iterator[Callable[[], None]]:
 
 
 def test_nodes_work_and_restart_with_a_full_log_directory(
-    full_log: Callable, nodes: list[Node], under_load: Callable
+    full_log: Callable[[], None], nodes: list[Node], trials: Trials
 ) -> None:
-    node = next(node for node in nodes if node.where == "worker1")
-    with under_load("full log directory, then a restart of a node") as trial:
+    node = next(node for node in nodes if node.worker.name == "worker1")
+    with trials.under_load("full log directory, then a restart of a node") as trial:
         full_log()
         trial.back()
-        trial.fault(lambda: node.host.check_output("systemctl restart %s", node.unit))
+        trial.fault(lambda: node.worker.host.check_output("systemctl restart %s", node.unit))
     assert trial.report.lost == []
     assert max(trial.seconds) < SOON
 
 
 @pytest.fixture
-def clock(nodes: list[Node], app: str) -> Iterator[Callable[[int], None]]:
+def clock(fleet: Fleet, app: str) -> Iterator[Callable[[int], None]]:
     """Puts the clock of one host's nodes off by seconds, with the visibility timeout that a fleet has.
 
     Containers share the kernel's clock, so it is Python that tells another time. libfaketime would break time.sleep.
     """
     drop_in = f"/run/systemd/system/{app}-worker@.service.d/zz-clock.conf"
-    hosts = {node.where: node.host for node in nodes}
+    hosts = {name: worker.host for name, worker in fleet.items()}
 
     def off(seconds: int) -> None:
         code = f"import time\n\nreal = time.time\ntime.time = lambda: real() + {seconds}\n"
@@ -211,14 +208,14 @@ def clock(nodes: list[Node], app: str) -> Iterator[Callable[[int], None]]:
 
 @pytest.mark.parametrize("seconds", [SKEW, -SKEW])
 def test_a_host_whose_clock_is_off_does_its_part(
-    seconds: int, clock: Callable, under_load: Callable, ledger: Ledger, wait_for: Callable
+    seconds: int, clock: Callable[[int], None], trials: Trials, ledger: Ledger
 ) -> None:
     def apart() -> bool:
         fetched = ledger.fetched()
         return bool(fetched) and max(fetched) - min(fetched) > SKEW / 2
 
     clock(seconds)
-    with under_load(f"clock of a worker host off by {seconds:+} s") as trial:
+    with trials.under_load(f"clock of a worker host off by {seconds:+} s") as trial:
         wait_for(apart, what="messages that two clocks say were fetched at other times")
         trial.back()
     assert (trial.report.lost, trial.report.twice) == ([], [])

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
-
 import pytest
 
+from tests.support.fleet import Node
 from tests.support.servers import Server
-from tests.support.trial import Node
 
 testinfra_hosts = ["ansible://redis"]
 pytestmark = pytest.mark.destructive
@@ -38,6 +36,5 @@ def test_a_warm_stop_waits_for_what_a_process_was_given(nodes: list[Node], broke
     redis = broker.connect()
     redis.delete(f"{app}:work", f"{app}:probe")
     library = "import sys; sys.path.append('/usr/local/lib/celeriac')"
-    command = [f"{app}-run", "python", "-c", f"{library}\n{WORKER}", "--include=celeriac_prefork"]
-    nodes[0].host.check_output(shlex.join(command))
+    nodes[0].worker.run("python", "-c", f"{library}\n{WORKER}", "--include=celeriac_prefork")
     assert (redis.llen(f"{app}:work"), redis.llen(f"{app}:probe")) == (1, 0)

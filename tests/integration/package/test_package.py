@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from testinfra.host import Host
 
+from tests.support.fleet import Worker
+from tests.support.live import Variables
 from tests.support.servers import Server
+from tests.support.waiting import wait_for
 
 testinfra_hosts = ["ansible://workers"]
 
@@ -42,52 +43,43 @@ print(json.dumps(found))
 
 
 @pytest.fixture(scope="module")
-def said(host: Host) -> dict[str, Any]:
+def said(worker: Worker) -> dict[str, Any]:
     """What the application says of its nodes and of tasks that it was given."""
-    answer = host.check_output(shlex.join(["galaxy-run", "python", "-c", ASK]))
-    return dict(json.loads(answer.splitlines()[-1]))
+    return dict(json.loads(worker.run("python", "-c", ASK).splitlines()[-1]))
 
 
 @pytest.fixture
-def schedule(app_run: Callable[..., str]) -> dict[str, float]:
+def schedule(worker: Worker) -> dict[str, float]:
     """Beat's schedule: task -> seconds."""
-    return dict(json.loads(app_run("python", "-c", SCHEDULE)))
+    return dict(json.loads(worker.run("python", "-c", SCHEDULE)))
 
 
-@pytest.fixture
-def broker(host: Host, inventory) -> Server:
-    """The broker's instance, on its own host."""
-    name = inventory.group("redis")[0]
-    there = host.get_host(f"ansible://{name}", ansible_inventory=inventory.path)
-    return Server(there, inventory[name], inventory[name]["broker_instance"])
-
-
-def test_what_is_installed_is_the_requirement(app_run: Callable[..., str], variables) -> None:
+def test_what_is_installed_is_the_requirement(worker: Worker, variables: Variables) -> None:
     name, version = variables["app_source"]["requirement"].split("==")
-    assert app_run("python", "-c", f"from importlib.metadata import version; print(version({name!r}))") == version
+    assert worker.run("python", "-c", f"from importlib.metadata import version; print(version({name!r}))") == version
 
 
-def test_each_node_answers_and_consumes_its_queues(said: dict[str, Any], variables, hostname: str) -> None:
-    nodes = {f"{node['name']}@{hostname}": sorted(node["queues"]) for node in variables["celery_nodes"]}
+def test_each_node_answers_and_consumes_its_queues(said: dict[str, Any], worker: Worker) -> None:
+    nodes = {node.address: sorted(node.queues) for node in worker.nodes}
     assert said["ping"] == {node: {"ok": "pong"} for node in nodes}
     assert said["queues"] == nodes
 
 
-def test_its_own_tasks_are_registered(said: dict[str, Any], schedule: dict[str, float], variables) -> None:
+def test_its_own_tasks_are_registered(said: dict[str, Any], schedule: dict[str, float], variables: Variables) -> None:
     routed = set(variables["galaxy_settings"]["celery_conf"]["task_routes"])
     for node, tasks in said["registered"].items():
         # a task may be listed with its options: "name [rate_limit=…]"
         assert {task.split()[0] for task in tasks} >= routed | set(schedule), node
 
 
-def test_its_own_periodic_tasks_are_in_beats_schedule(schedule: dict[str, float], variables) -> None:
+def test_its_own_periodic_tasks_are_in_beats_schedule(schedule: dict[str, float], variables: Variables) -> None:
     settings = variables["galaxy_settings"]
     assert schedule[TASK] == settings["short_term_storage_cleanup_interval"]
     assert schedule["galaxy.prune_history_audit_table"] == settings["history_audit_table_prune_interval"]
     assert all(task.startswith("galaxy.") for task in schedule)
 
 
-def test_beat_has_its_periodic_task_run(host: Host, said: dict[str, Any], wait_for: Callable) -> None:
+def test_beat_has_its_periodic_task_run(host: Host, said: dict[str, Any]) -> None:
     """After ``said`` nobody but beat sends it."""
 
     def done() -> set[str]:
@@ -103,7 +95,7 @@ def test_a_task_succeeds_on_either_queue(said: dict[str, Any]) -> None:
     assert said["states"] == ["SUCCESS", "SUCCESS"]
 
 
-def test_the_database_was_made_by_the_deploy_command(host: Host, wait_for: Callable) -> None:
+def test_the_database_was_made_by_the_deploy_command(host: Host) -> None:
     """The task fails without its table."""
     succeeded = r"Task galaxy\.prune_history_audit_table\[\S+\] succeeded"
     wait_for(lambda: host.run("grep -qE %s /var/log/galaxy/internal-1.log", succeeded).rc == 0, timeout=90)
@@ -115,5 +107,4 @@ def test_its_keys_are_below_its_prefix_and_the_acl_refused_nothing(
     keys = broker.cli("--scan").split()
     assert keys
     assert [key for key in keys if not key.startswith(f"{app}:")] == []
-    refused = broker.cli("ACL", "LOG")
-    assert not {"key", "channel", "command"} & set(re.findall(r"reason\n(\w+)", refused)), refused
+    assert broker.refused() == ""

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-
 import pytest
 from testinfra.host import Host
 
-from tests.support.live import Inventory, Variables
+from tests.support.live import Variables
 from tests.support.servers import Server
+from tests.support.site import Site
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "server" not in metafunc.fixturenames:
         return
-    inventory = Inventory(os.path.abspath(metafunc.config.getoption("--ansible-inventory")))
-    names = [one["name"] for host in inventory.group("redis") for one in inventory[host]["redis_instances"]]
+    site = Site.of(metafunc.config)
+    names = [one["name"] for host in site.group("redis") for one in site[host]["redis_instances"]]
     metafunc.parametrize("server", list(dict.fromkeys(names)), indirect=True)
 
 
@@ -33,22 +31,6 @@ def server(request: pytest.FixtureRequest, host: Host, variables: Variables) -> 
 def flavor(variables: Variables) -> str:
     """``redis`` or ``valkey``."""
     return str(variables["redis_flavor"])
-
-
-@pytest.fixture
-def servers(request: pytest.FixtureRequest, inventory: Inventory) -> Callable[[str], dict[str, Server]]:
-    """The instances of a name: host -> server."""
-    option = request.config.getoption("--ansible-inventory")
-
-    def find(name: str) -> dict[str, Server]:
-        return {
-            host: Server(Host.get_host(f"ansible://{host}", ansible_inventory=option), inventory[host], instance)
-            for host in inventory.group("redis")
-            for instance in inventory[host]["redis_instances"]
-            if instance["name"] == name
-        }
-
-    return find
 
 
 @pytest.fixture

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import redis
 
-from tests.support.live import Inventory, Variables
+from tests.support.live import Variables
 from tests.support.servers import Server
+from tests.support.site import Run, Site
 
 pytestmark = pytest.mark.destructive
 
@@ -17,47 +18,51 @@ PASSWORD = "a password of a new user"
 
 
 @pytest.fixture
-def brokers(servers: Callable[[str], dict[str, Server]]) -> dict[str, Server]:
+def brokers(site: Site) -> dict[str, Server]:
     """Host -> its broker."""
-    return servers("broker")
+    return site.servers("broker")
 
 
 @pytest.fixture
-def variables(inventory: Inventory) -> Variables:
+def variables(site: Site) -> Variables:
     """The variables that all hosts have."""
-    return inventory[inventory.group("redis")[0]]
+    return site[site.group("redis")[0]]
+
+
+class Converge:
+    """Runs of playbooks/redis.yml, by turns with other variables than the inventory's."""
+
+    def __init__(self, site: Site) -> None:
+        self._site, self.differs = site, False
+
+    def __call__(self, *arguments: str, **variables: Any) -> Run:
+        self.differs = bool(variables)
+        return self._site.playbook("playbooks/redis.yml", *arguments, **variables).succeeded()
 
 
 @pytest.fixture
-def converge(playbook: Callable) -> Iterator[Callable]:
-    """Run playbooks/redis.yml with other variables; back to the inventory's afterwards."""
-    last: dict[str, Any] = {}
-
-    def run(*arguments: str, succeeds: bool = True, **variables: Any) -> Any:
-        last.clear()
-        last.update(variables)
-        done = playbook("playbooks/redis.yml", *arguments, **variables)
-        assert (done.returncode == 0) is succeeds, done.output
-        return done
-
-    yield run
-    if last:
-        run()
+def converge(site: Site) -> Iterator[Converge]:
+    """Afterwards the hosts are as the inventory says."""
+    found = Converge(site)
+    yield found
+    if found.differs:
+        found()
 
 
 def pids(brokers: dict[str, Server]) -> dict[str, str]:
+    """Host -> the main process of its broker."""
     return {host: broker.pid() for host, broker in brokers.items()}
 
 
 def waiting(broker: Server) -> Any:
     """A connection that waits for a message as a worker's does."""
-    connection = broker.connect("shop", socket_timeout=60).connection_pool.get_connection()
+    connection: Any = broker.connect("shop", socket_timeout=60).connection_pool.get_connection()
     connection.send_command("BRPOP", "shop:queue", 0)
     return connection
 
 
 def test_users_change_without_a_restart_and_without_losing_a_client(
-    brokers: dict[str, Server], variables: Variables, converge: Callable
+    brokers: dict[str, Server], variables: Variables, converge: Converge
 ) -> None:
     before = pids(brokers)
     workers = {host: waiting(broker) for host, broker in brokers.items()}
@@ -79,7 +84,7 @@ def test_users_change_without_a_restart_and_without_losing_a_client(
     assert set(converge(redis_users=users).changed.values()) == {0}
 
 
-def test_a_change_of_users_that_was_interrupted_is_made_up_for(brokers: dict[str, Server], converge: Callable) -> None:
+def test_a_change_of_users_that_was_interrupted_is_made_up_for(brokers: dict[str, Server], converge: Converge) -> None:
     before = pids(brokers)
     for broker in brokers.values():  # written, and not loaded
         broker.host.check_output("sed -i '/^user monitor /d' %s", f"/etc/{broker.flavor}/users-broker.acl")
@@ -92,7 +97,7 @@ def test_a_change_of_users_that_was_interrupted_is_made_up_for(brokers: dict[str
 
 
 def test_an_instance_that_left_the_list_is_stopped_and_its_data_kept(
-    brokers: dict[str, Server], variables: Variables, converge: Callable
+    brokers: dict[str, Server], variables: Variables, converge: Converge
 ) -> None:
     before = pids(brokers)
     passing = {"name": "passing", "port": 6399, "profile": "results", "maxmemory": "32mb"}
@@ -120,7 +125,7 @@ def test_an_instance_that_left_the_list_is_stopped_and_its_data_kept(
     assert pids(brokers) == before
 
 
-def test_a_new_package_restarts_once_and_keeps_the_data(brokers: dict[str, Server], converge: Callable) -> None:
+def test_a_new_package_restarts_once_and_keeps_the_data(brokers: dict[str, Server], converge: Converge) -> None:
     before = pids(brokers)
     since = {}
     for host, broker in brokers.items():
@@ -139,7 +144,7 @@ def test_a_new_package_restarts_once_and_keeps_the_data(brokers: dict[str, Serve
     assert set(converge().changed.values()) == {0}
 
 
-def test_a_lost_maintenance_password_is_made_anew(brokers: dict[str, Server], converge: Callable) -> None:
+def test_a_lost_maintenance_password_is_made_anew(brokers: dict[str, Server], converge: Converge) -> None:
     for broker in brokers.values():
         assert broker.cli("SET", "celeriac:test", "kept") == "OK"
         broker.host.check_output("rm %s", f"/etc/{broker.flavor}/celeriac.env")
@@ -164,10 +169,10 @@ BROKER = {"name": "broker", "port": 6379, "profile": "broker", "maxmemory": "64m
     ],
 )
 def test_what_can_not_be_right_is_refused_and_nothing_is_touched(
-    brokers: dict[str, Server], playbook: Callable, change: dict, said: str
+    brokers: dict[str, Server], site: Site, change: dict[str, Any], said: str
 ) -> None:
     before = pids(brokers)
-    run = playbook("playbooks/redis.yml", **change)
+    run = site.playbook("playbooks/redis.yml", **change)
     assert run.returncode != 0
     assert said in run.output
     assert PASSWORD not in run.output
@@ -175,12 +180,12 @@ def test_what_can_not_be_right_is_refused_and_nothing_is_touched(
     assert pids(brokers) == before
 
 
-def test_the_other_flavor_does_not_start_empty_beside_the_data(brokers: dict[str, Server], playbook: Callable) -> None:
+def test_the_other_flavor_does_not_start_empty_beside_the_data(brokers: dict[str, Server], site: Site) -> None:
     """A switch would leave the queues behind."""
     before = pids(brokers)
     for flavor in ("redis", "valkey"):
         others = [host for host, broker in brokers.items() if broker.flavor != flavor]
-        run = playbook("playbooks/redis.yml", f"--limit={','.join(others)}", redis_flavor=flavor)
+        run = site.playbook("playbooks/redis.yml", f"--limit={','.join(others)}", redis_flavor=flavor)
         assert run.returncode != 0
         assert all(f"redis_flavor of {host} is {flavor}" in run.output for host in others), run.output
         assert set(run.changed.values()) == {0}

@@ -23,8 +23,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from testinfra.host import Host
 
 from tests.support import harness
-from tests.support.live import Inventory
+from tests.support.paths import ROOT
 from tests.support.redis_definitions import MARK, collected, definitions, rules_of, settings_of
+from tests.support.site import Site
 
 testinfra_hosts = ["ansible://redis"]
 pytestmark = [pytest.mark.slow, pytest.mark.destructive]  # it starts hundreds of servers, one after the other
@@ -60,9 +61,9 @@ class Trial:
 
 
 @pytest.fixture(scope="module")
-def trial(host: Host, inventory: Inventory, tmp_path_factory: pytest.TempPathFactory) -> Trial:
+def trial(host: Host, site: Site, tmp_path_factory: pytest.TempPathFactory) -> Trial:
     name = host.backend.host
-    flavor = inventory[name]["redis_flavor"]
+    flavor = site[name]["redis_flavor"]
     version = host.system_info.release.split(".")[0]
     (server,) = grammar.servers(flavor, version)
     result = Trial(server)
@@ -79,7 +80,7 @@ def trial(host: Host, inventory: Inventory, tmp_path_factory: pytest.TempPathFac
         else:
             result.accepted.append(definition)
     packages = {"versions": {f"{flavor}-server": host.package(f"{flavor}-server").version}}
-    cases = dict(rendered(result.accepted, inventory.path, name, {**own, "__redis_packages": packages}))
+    cases = dict(rendered(result.accepted, site.path, name, {**own, "__redis_packages": packages}))
     result.instances = len(cases)
     for case, why, config, users in refused_alone(server):
         result.alone["settings" if config else "rules"][case] = why
@@ -127,7 +128,7 @@ def refused_alone(server: str) -> Iterator[tuple[str, str, str, str]]:
 def tried(host: Host, flavor: str, cases: dict[str, tuple[str, str]], scratch: Path) -> dict[str, str]:
     """Cases on which the host's server doesn't start -> what it said."""
     (scratch / "cases.json").write_text(json.dumps({"flavor": flavor, "cases": cases}))
-    shutil.copy(harness.ROOT / "tests/support/redis_starts.py", scratch)
+    shutil.copy(ROOT / "tests/support/redis_starts.py", scratch)
     (scratch / "tls.pem").write_text(self_signed())
     host.ansible("file", f"path={HERE} state=directory mode=0755", check=False)
     host.ansible("copy", f"src={scratch}/ dest={HERE}/ mode=0644", check=False)
@@ -165,8 +166,8 @@ def test_enough_was_tried(trial: Trial, host: Host, capsys: pytest.CaptureFixtur
     assert len(trial.refused) >= 150
 
 
-def test_the_tables_are_those_of_the_installed_server(trial: Trial, host: Host, inventory: Inventory) -> None:
-    flavor = inventory[host.backend.host]["redis_flavor"]
+def test_the_tables_are_those_of_the_installed_server(trial: Trial, host: Host, site: Site) -> None:
+    flavor = site[host.backend.host]["redis_flavor"]
     installed = re.sub(r"^\d+:", "", host.package(f"{flavor}-server").version)
     assert trial.server == f"{flavor}-{'.'.join(installed.split('.')[:2])}"
 

@@ -6,7 +6,6 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 import redis
@@ -15,12 +14,14 @@ from kombu.exceptions import OperationalError
 from testinfra.host import Host
 
 from tests.support.servers import Server
+from tests.support.waiting import wait_for
 
 testinfra_hosts = ["ansible://redis"]
 pytestmark = pytest.mark.destructive
 
 TASKS = 10_000
 QUEUE = "celeriac-test"
+Submit = Callable[[int], object]
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def keeping(reachable: Server) -> Iterator[Server]:
 
 
 @pytest.fixture
-def submit(keeping: Server) -> Callable[[int], Any]:
+def submit(keeping: Server) -> Submit:
     """Send a task with a number, as a producer would; raises what the producer gets."""
     scheme, query = ("rediss", f"?ssl_cert_reqs=required&ssl_ca_certs={keeping.ca}") if keeping.tls else ("redis", "")
     app = Celery(broker=f"{scheme}://{keeping.address}:{keeping.port}/0{query}", set_as_current=False)
@@ -52,7 +53,7 @@ def queued(server: Server) -> set[int]:
 
 
 def test_a_kill_under_load_loses_nothing_that_was_acknowledged_a_second_before(
-    keeping: Server, submit: Callable, wait_for: Callable, record_property: Callable
+    keeping: Server, submit: Submit, record_property: Callable[[str, object], None]
 ) -> None:
     """And with ``appendfsync always`` nothing at all."""
     acknowledged: dict[int, float] = {}
@@ -86,9 +87,9 @@ def test_a_kill_under_load_loses_nothing_that_was_acknowledged_a_second_before(
     assert [number for number in lost if always or acknowledged[number] < killed - 1] == []
 
 
-def refused(submit: Callable, limit: int) -> tuple[set[int], Exception]:
+def refused(submit: Submit, limit: int) -> tuple[set[int], Exception]:
     """Submit until the producer gets an error; the tasks that were accepted, and the error."""
-    accepted = set()
+    accepted: set[int] = set()
     for number in range(limit):
         try:
             submit(number)
@@ -98,7 +99,7 @@ def refused(submit: Callable, limit: int) -> tuple[set[int], Exception]:
     pytest.fail(f"{limit} tasks were accepted")
 
 
-def goes_through(submit: Callable, number: int) -> bool:
+def goes_through(submit: Submit, number: int) -> bool:
     """Submit a task, over a connection that may have to be made anew."""
     try:
         submit(number)
@@ -107,7 +108,7 @@ def goes_through(submit: Callable, number: int) -> bool:
     return True
 
 
-def test_full_memory_is_a_loud_error_and_loses_nothing(keeping: Server, submit: Callable) -> None:
+def test_full_memory_is_a_loud_error_and_loses_nothing(keeping: Server, submit: Submit) -> None:
     before = keeping.cli("CONFIG", "GET", "maxmemory").splitlines()[1]
     used = int(keeping.connect().info("memory")["used_memory"])
     assert keeping.cli("CONFIG", "SET", "maxmemory", str(used + 2**20)) == "OK"
@@ -123,7 +124,7 @@ def test_full_memory_is_a_loud_error_and_loses_nothing(keeping: Server, submit: 
     assert queued(keeping) == {*accepted, TASKS}
 
 
-def test_a_full_disk_is_a_loud_error_and_loses_nothing(keeping: Server, submit: Callable, wait_for: Callable) -> None:
+def test_a_full_disk_is_a_loud_error_and_loses_nothing(keeping: Server, submit: Submit) -> None:
     host, data = keeping.host, keeping.data
     host.check_output("systemctl stop %s", keeping.unit)
     host.check_output(f"mount -t tmpfs -o size=4m,mode=750,uid=$(id -u {keeping.flavor}) tmpfs {data}")
@@ -149,7 +150,7 @@ def test_a_full_disk_is_a_loud_error_and_loses_nothing(keeping: Server, submit: 
         host.check_output("systemctl start %s", keeping.unit)
 
 
-def test_transactions_survive_a_kill(keeping: Server, wait_for: Callable) -> None:
+def test_transactions_survive_a_kill(keeping: Server) -> None:
     """kombu acknowledges in transactions, which the server replays as the default user (decision 0004)."""
     with keeping.connect().pipeline(transaction=True) as pipe:
         pipe.set("celeriac:test:1", "kept")
@@ -162,7 +163,7 @@ def test_transactions_survive_a_kill(keeping: Server, wait_for: Callable) -> Non
     assert [keeping.cli("GETDEL", f"celeriac:test:{number}") for number in (1, 2)] == ["kept", "kept"]
 
 
-def test_a_clean_stop_keeps_everything(host: Host, keeping: Server, submit: Callable) -> None:
+def test_a_clean_stop_keeps_everything(host: Host, keeping: Server, submit: Submit) -> None:
     for number in range(100):
         submit(number)
     host.check_output("systemctl restart %s", keeping.unit)

@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Callable
 
 import pytest
 
 from tests.support.leaks import PLACES, with_urls
-from tests.support.live import Inventory
 from tests.support.servers import Server, renewal
+from tests.support.site import Site
 
 pytestmark = pytest.mark.destructive
 
 
-def secrets(inventory: Inventory, brokers: dict[str, Server], changed: dict[str, str]) -> dict[str, str]:
+def secrets(site: Site, brokers: dict[str, Server], changed: dict[str, str]) -> dict[str, str]:
     """Passwords, the authority's passphrase, and what each host has of its own."""
-    variables = inventory[next(iter(brokers))]
+    variables = site[next(iter(brokers))]
     found = {f"password of {user['name']}": str(user["password"]) for user in variables["redis_users"]}
     found |= {"passphrase": variables["redis_tls_ca_passphrase"], **changed}
     for host, broker in brokers.items():
@@ -31,18 +30,15 @@ def secrets(inventory: Inventory, brokers: dict[str, Server], changed: dict[str,
     return with_urls(found)
 
 
-def test_no_secret_is_seen_in_a_run_or_after_it(
-    inventory: Inventory, servers: Callable[[str], dict[str, Server]], playbook: Callable
-) -> None:
-    brokers = servers("broker")
+def test_no_secret_is_seen_in_a_run_or_after_it(site: Site) -> None:
+    brokers = site.servers("broker")
     for broker in brokers.values():
         broker.host.check_output("rm %s", f"/etc/{broker.flavor}/celeriac.env")
     changed = {"vault_redis_app_password": 'changed, with "quotes" and #%@ in it'}
-    run = playbook("playbooks/redis.yml", "--diff", "-vvv", **renewal(brokers.values()), **changed)
-    assert run.returncode == 0, run.output[-3000:]
+    run = site.playbook("playbooks/redis.yml", "--diff", "-vvv", **renewal(brokers.values()), **changed).succeeded()
     assert all(count >= 3 for count in run.changed.values()), run.changed
-    assert playbook("playbooks/redis.yml").returncode == 0
-    wanted = secrets(inventory, brokers, changed)
+    site.playbook("playbooks/redis.yml").succeeded()
+    wanted = secrets(site, brokers, changed)
     said = run.output.replace(json.dumps({**changed})[1:-1], "")  # the command line that the test itself gave
     assert [name for name, secret in wanted.items() if secret in said or json.dumps(secret)[1:-1] in said] == []
     seen = {
@@ -53,7 +49,7 @@ def test_no_secret_is_seen_in_a_run_or_after_it(
     }
     assert seen == {}
     facts = subprocess.run(
-        ["ansible", "redis", "-i", inventory.path, "-m", "ansible.builtin.setup"],
+        ["ansible", "redis", "-i", site.path, "-m", "ansible.builtin.setup"],
         env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
         text=True,
         capture_output=True,

@@ -15,10 +15,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.support.live import Inventory, tls_of
+from tests.support.live import tls_of
 from tests.support.servers import Server, renewal
+from tests.support.site import Site
 
 testinfra_hosts = ["ansible://redis"]
+
+Authority = Callable[[str, timedelta], tuple[bytes, bytes]]
 
 
 @pytest.fixture
@@ -30,11 +33,11 @@ def encrypted(reachable: Server) -> Server:
 
 
 @pytest.fixture
-def encrypted_name(inventory: Inventory) -> str:
+def encrypted_name(site: Site) -> str:
     """The name of an instance that speaks TLS."""
-    for host in inventory.group("redis"):
-        for instance in inventory[host]["redis_instances"]:
-            if tls_of(instance, inventory[host]):
+    for host in site.group("redis"):
+        for instance in site[host]["redis_instances"]:
+            if tls_of(instance, site[host]):
                 return str(instance["name"])
     pytest.skip("no instance speaks TLS")
 
@@ -46,12 +49,13 @@ def context(encrypted: Server) -> ssl.SSLContext:
 
 
 @pytest.fixture
-def authority(encrypted: Server) -> Callable[..., tuple[bytes, bytes]]:
+def authority(encrypted: Server) -> Authority:
     """Issue a certificate with the role's own authority; certificate and key as PEM."""
 
     def issue(name: str, ends: timedelta) -> tuple[bytes, bytes]:
         ca, passphrase = encrypted.ca, encrypted.variables["redis_tls_ca_passphrase"].encode()
         ca_key = serialization.load_pem_private_key(ca.with_name("ca.key").read_bytes(), passphrase)
+        assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
         issuer = x509.load_pem_x509_certificate(ca.read_bytes())
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.now(UTC)
@@ -71,18 +75,32 @@ def authority(encrypted: Server) -> Callable[..., tuple[bytes, bytes]]:
     return issue
 
 
-@pytest.fixture
-def setting(encrypted: Server) -> Iterator[Callable[..., None]]:
-    """Set directives of the running server; what they were afterwards."""
-    cli, before = encrypted.cli, dict[str, str]()
+class Setting:
+    """Directives of a running server, which can be set and put back."""
 
-    def set_(**directives: str) -> None:
+    def __init__(self, server: Server) -> None:
+        self._cli, self._before = server.cli, dict[str, str]()
+
+    def set(self, **directives: str) -> None:
+        """Set directives, by their names with underscores."""
         named = {name.replace("_", "-"): value for name, value in directives.items()}
-        before.update({name: cli("CONFIG", "GET", name).splitlines()[1] for name in named})
-        assert cli("CONFIG", "SET", *(word for pair in named.items() for word in pair)) == "OK"
+        self._before |= {name: self._cli("CONFIG", "GET", name).splitlines()[1] for name in named}
+        self._set(named)
 
-    yield set_
-    assert cli("CONFIG", "SET", *(word for pair in before.items() for word in pair)) == "OK"
+    def put_back(self) -> None:
+        """Give each directive its value of before."""
+        self._set(self._before)
+
+    def _set(self, directives: dict[str, str]) -> None:
+        assert self._cli("CONFIG", "SET", *(word for pair in directives.items() for word in pair)) == "OK"
+
+
+@pytest.fixture
+def setting(encrypted: Server) -> Iterator[Setting]:
+    """What a test sets is put back after it."""
+    found = Setting(encrypted)
+    yield found
+    found.put_back()
 
 
 def test_a_client_that_trusts_the_authority_gets_in(encrypted: Server) -> None:
@@ -135,14 +153,14 @@ def test_keys_are_readable_by_the_server_alone(encrypted: Server) -> None:
 
 @pytest.mark.destructive
 def test_an_expired_certificate_is_refused(
-    encrypted: Server, context: ssl.SSLContext, authority: Callable, setting: Callable
+    encrypted: Server, context: ssl.SSLContext, authority: Authority, setting: Setting
 ) -> None:
     certificate, key = (f"/etc/{encrypted.flavor}/tls/expired.{kind}" for kind in ("crt", "key"))
     try:
         for path, content in zip((certificate, key), authority("expired", -timedelta(days=1)), strict=True):
             encrypted.host.check_output("printf %%s %s > %s", content.decode(), path)
             encrypted.host.check_output("chgrp %s %s && chmod 640 %s", encrypted.flavor, path, path)
-        setting(tls_cert_file=certificate, tls_key_file=key)
+        setting.set(tls_cert_file=certificate, tls_key_file=key)
         context.check_hostname = False  # that is not what is wrong with it
         with pytest.raises(ssl.SSLCertVerificationError, match="expired"):
             encrypted.handshake(context)
@@ -151,7 +169,7 @@ def test_an_expired_certificate_is_refused(
 
 
 @pytest.mark.destructive
-def test_client_certificates_can_be_asked_for(tmp_path: Path, encrypted: Server, authority: Callable) -> None:
+def test_client_certificates_can_be_asked_for(tmp_path: Path, encrypted: Server, authority: Authority) -> None:
     def files(name: str, ends: timedelta) -> dict[str, str]:
         for kind, content in zip(("crt", "key"), authority(name, ends), strict=True):
             (tmp_path / f"{name}.{kind}").write_bytes(content)
@@ -170,8 +188,8 @@ def test_client_certificates_can_be_asked_for(tmp_path: Path, encrypted: Server,
 
 
 @pytest.mark.destructive
-def test_renewal_disconnects_nobody(servers: Callable, encrypted_name: str, playbook: Callable) -> None:
-    found = servers(encrypted_name)
+def test_renewal_disconnects_nobody(site: Site, encrypted_name: str) -> None:
+    found = site.servers(encrypted_name)
     contexts = {host: ssl.create_default_context(cafile=str(one.ca)) for host, one in found.items()}
 
     def state() -> dict[str, tuple[str, int]]:
@@ -180,40 +198,37 @@ def test_renewal_disconnects_nobody(servers: Callable, encrypted_name: str, play
     clients = {host: one.connect() for host, one in found.items()}
     before, old = state(), {host: one.handshake(contexts[host]) for host, one in found.items()}
     days = renewal(found.values())
-    renewed = playbook("playbooks/redis.yml", "--diff", **days)
-    assert renewed.returncode == 0, renewed.output
-    again = playbook("playbooks/redis.yml", **days)
+    site.playbook("playbooks/redis.yml", "--diff", **days).succeeded()
+    again = site.playbook("playbooks/redis.yml", **days)
     assert set(again.changed.values()) == {0}, again.output
     assert state() == before
     assert all(one.handshake(contexts[host]) != old[host] for host, one in found.items())
 
 
 @pytest.mark.destructive
-def test_a_certificate_that_does_not_load_leaves_the_old_one(
-    servers: Callable, encrypted_name: str, playbook: Callable
-) -> None:
-    found = servers(encrypted_name)
+def test_a_certificate_that_does_not_load_leaves_the_old_one(site: Site, encrypted_name: str) -> None:
+    found = site.servers(encrypted_name)
     contexts = {host: ssl.create_default_context(cafile=str(one.ca)) for host, one in found.items()}
     old = {host: one.handshake(contexts[host]) for host, one in found.items()}
     for one in found.values():
         file = f"/etc/{one.flavor}/tls/redis.crt"
         one.host.check_output("cp -p %s /root/redis.crt && echo broken > %s", file, file)
     try:
-        run = playbook("playbooks/redis.yml", "--tags=redis_service")
+        run = site.playbook("playbooks/redis.yml", "--tags=redis_service")
         assert run.returncode != 0
-        assert " ".join(run.output.split()).count("keeps the users and certificates that it has") >= len(found)
+        assert run.text.count("keeps the users and certificates that it has") >= len(found)
         assert {host: one.handshake(contexts[host]) for host, one in found.items()} == old
     finally:
         for one in found.values():
             one.host.check_output("cat /root/redis.crt > %s && rm /root/redis.crt", f"/etc/{one.flavor}/tls/redis.crt")
-    assert playbook("playbooks/redis.yml").returncode == 0
+    site.playbook("playbooks/redis.yml").succeeded()
 
 
 @pytest.mark.destructive
 @pytest.mark.parametrize("how", ["content", "path"])
-def test_certificates_can_be_given(servers: Callable, encrypted_name: str, playbook: Callable, how: str) -> None:
+def test_certificates_can_be_given(site: Site, encrypted_name: str, how: str) -> None:
     """Those of another authority, for the address of each host; afterwards the role's own are issued again."""
-    found = servers(encrypted_name)
+    found = site.servers(encrypted_name)
     key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "given")])
     addresses = [x509.IPAddress(ip_address(one.address)) for one in found.values()]
     now = datetime.now(UTC)
@@ -236,15 +251,15 @@ def test_certificates_can_be_given(servers: Callable, encrypted_name: str, playb
                 one.host.check_output("chmod 640 %s", f"/etc/ssl/given-{part}.pem")
         given = {part: f"/etc/ssl/given-{part}.pem" for part in given}
     try:
-        run = playbook("playbooks/redis.yml", **{f"redis_tls_{part}": value for part, value in given.items()})
-        assert run.returncode == 0, run.output
+        run = site.playbook(
+            "playbooks/redis.yml", **{f"redis_tls_{part}": value for part, value in given.items()}
+        ).succeeded()
         assert private not in run.output
         context = ssl.create_default_context(cadata=certificate)
         assert {one.handshake(context) for one in found.values()} == {built.public_bytes(serialization.Encoding.DER)}
     finally:
         for one in found.values():
             one.host.run("rm -f /etc/ssl/given-*.pem")
-        back = playbook("playbooks/redis.yml")
-    assert back.returncode == 0, back.output
+        site.playbook("playbooks/redis.yml").succeeded()
     contexts = {host: ssl.create_default_context(cafile=str(one.ca)) for host, one in found.items()}
     assert all(one.handshake(contexts[host]) for host, one in found.items())

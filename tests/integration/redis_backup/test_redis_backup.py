@@ -8,9 +8,8 @@ import re
 import shlex
 import subprocess
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -18,9 +17,12 @@ from typing import Any
 
 import pytest
 import redis
-import testinfra
 from celery import Celery
 from testinfra.host import Host
+
+from tests.support.servers import Server
+from tests.support.site import Run, Site
+from tests.support.systemd import exposure
 
 # one of each kind; new12 is as old12
 testinfra_hosts = ["ansible://old12", "ansible://new13", "ansible://valkey13"]
@@ -31,56 +33,45 @@ STAMP = "%Y%m%dT%H%M%SZ"
 NO_SERVER_LOADS = b"REDIS0010\xfe\x00" + b"\x00\x03one\x011" * 2 + b"\xff" + bytes(8)
 
 
-@dataclass
-class Server:
+class BackupHost:
     """A host of the scenario, by its name."""
 
-    name: str
-    host: Host
-    variables: Any
-
-    @property
-    def flavor(self) -> str:
-        return str(self.variables["redis_flavor"])
-
-    @property
-    def data(self) -> str:
-        return f"/var/lib/{self.flavor}"
+    def __init__(self, site: Site, name: str) -> None:
+        self.name, self.host, self.variables = name, site.host(name), site[name]
+        self.flavor = str(self.variables["redis_flavor"])
+        self.data = f"/var/lib/{self.flavor}"
 
     @property
     def directory(self) -> str:
         """Where the broker's backups are."""
         return f"{self.variables['redis_backup_directory']}/broker"
 
+    def server(self, instance: str = "broker") -> Server:
+        """One of its instances."""
+        entry = next(each for each in self.variables["redis_instances"] if each["name"] == instance)
+        return Server(self.host, self.variables, entry)
+
     def unit(self, instance: str = "broker") -> str:
-        return f"{self.flavor}-server@{instance}.service"
+        """The systemd unit of an instance."""
+        return self.server(instance).unit
 
     def client(self, instance: str = "broker") -> redis.Redis:
         """A client on this machine that may do everything."""
-        return redis.Redis(**self._endpoint(instance), **self._login("admin"), socket_timeout=10, decode_responses=True)
+        return self.server(instance).connect(socket_timeout=10)
 
     def celery(self) -> Celery:
         """The application, as it is set up against this host."""
-        user = self._login(self.variables["app_name"])
-        broker, results = self._endpoint("broker"), self._endpoint("results")
+        broker, results, name = self.server("broker"), self.server("results"), self.variables["app_name"]
         app = Celery("shop", set_as_current=False)
-        login = f"redis://{user['username']}:{user['password']}@{broker['host']}"
-        prefix = {"global_keyprefix": f"{self.variables['app_name']}:"}
+        login = f"redis://{name}:{broker.password(name)}@{broker.address}"
+        prefix = {"global_keyprefix": f"{name}:"}
         app.conf.update(
-            broker_url=f"{login}:{broker['port']}/0",
-            result_backend=f"{login}:{results['port']}/0",
+            broker_url=f"{login}:{broker.port}/0",
+            result_backend=f"{login}:{results.port}/0",
             broker_transport_options=prefix,
             result_backend_transport_options=prefix,
         )
         return app
-
-    def _endpoint(self, instance: str) -> dict[str, Any]:
-        port = next(each["port"] for each in self.variables["redis_instances"] if each["name"] == instance)
-        return {"host": self.host.check_output("hostname -I").split()[0], "port": port}
-
-    def _login(self, name: str) -> dict[str, str]:
-        user = next(each for each in self.variables["redis_users"] if each["name"] == name)
-        return {"username": name, "password": user["password"]}
 
     def run(self, *command: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
         """Run a command in the container, with standard input and output of any size."""
@@ -89,7 +80,7 @@ class Server:
 
     def backup(self, instance: str = "broker") -> str:
         """Back up now; the path of the backup."""
-        return self.host.check_output("redis-backup %s", instance).split()[0]
+        return str(self.host.check_output("redis-backup %s", instance).split()[0])
 
     def backups(self, directory: str = "") -> list[str]:
         """The files among the backups of the broker."""
@@ -102,31 +93,27 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(inventory) -> Callable[[str], Server]:
-    """A host of the scenario by its name."""
-
-    def get(name: str) -> Server:
-        return Server(name, testinfra.get_host(f"ansible://{name}", ansible_inventory=inventory.path), inventory[name])
-
-    return get
+def hosts(site: Site) -> dict[str, BackupHost]:
+    """The hosts of the scenario by their names."""
+    return {name: BackupHost(site, name) for name in site.group("redis")}
 
 
 @pytest.fixture(scope="module")
-def content(server: Callable[[str], Server]) -> bytes:
+def content(hosts: dict[str, BackupHost]) -> bytes:
     """A backup that was made on new12."""
-    return server("new12").run("cat", server("new12").backup()).stdout
+    return hosts["new12"].run("cat", hosts["new12"].backup()).stdout
 
 
 @pytest.fixture
-def here(host: Host, server: Callable[[str], Server]) -> Server:
+def here(host: Host, hosts: dict[str, BackupHost]) -> BackupHost:
     """The host under test."""
-    return server(host.backend.host)
+    return hosts[host.backend.host]
 
 
 @pytest.fixture(scope="module")
-def filled(server: Callable[[str], Server]) -> Server:
+def filled(hosts: dict[str, BackupHost]) -> BackupHost:
     """old12, with queued tasks and results."""
-    old = server("old12")
+    old = hosts["old12"]
     old.client().delete("shop:parcels")  # of a run before
     app = old.celery()
     with app.producer_or_acquire() as producer:
@@ -140,23 +127,22 @@ def filled(server: Callable[[str], Server]) -> Server:
 
 
 @pytest.fixture(scope="module")
-def fetched(filled: Server, playbook: Callable, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def fetched(filled: BackupHost, site: Site, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Instance -> its backup, made on old12 and fetched to this machine by the playbook."""
     directory = tmp_path_factory.mktemp("fetched")
-    run = playbook("playbooks/backup-redis.yml", "--limit=old12", backup_fetch_to=str(directory))
-    assert run.returncode == 0, run.output
+    site.playbook("playbooks/backup-redis.yml", "--limit=old12", backup_fetch_to=str(directory)).succeeded()
     return {name: next((directory / "old12").glob(f"{name}-*.rdb")) for name in ("broker", "results")}
 
 
 @contextmanager
-def untouched(server: Server) -> Iterator[None]:
+def untouched(server: BackupHost) -> Iterator[None]:
     """The same processes run after as before, on the same data, and nothing lies about."""
     before = server.state()
     yield
     assert server.state() == before
 
 
-def everything_is_there(server: Server) -> None:
+def everything_is_there(server: BackupHost) -> None:
     """Each task in its order, each result, as the application gets at them."""
     queued = server.client().lrange("shop:parcels", 0, -1)
     assert [json.loads(task)["headers"]["id"] for task in reversed(queued)] == [f"task-{n}" for n in range(TASKS)]
@@ -165,7 +151,14 @@ def everything_is_there(server: Server) -> None:
     assert found == [{"number": number} for number in range(RESULTS)]
 
 
-def consume(server: Server, number: int) -> list[str]:
+def replaced(said: str) -> str:
+    """Where a restore says that it keeps what it replaced."""
+    found = re.search(r"What it replaced is in (\S+):", said)
+    assert found, said
+    return found[1]
+
+
+def consume(server: BackupHost, number: int) -> list[str]:
     """The ids of the next tasks of the queue, taken as a worker takes them."""
     with server.celery().connection_for_read() as connection:
         queue = connection.SimpleQueue("parcels")
@@ -175,7 +168,7 @@ def consume(server: Server, number: int) -> list[str]:
         return [message.headers["id"] for message in taken]
 
 
-def put(server: Server, content: bytes, name: str = "made.rdb", **manifest: Any) -> str:
+def put(server: BackupHost, content: bytes, name: str = "made.rdb", **manifest: Any) -> str:
     """A file on the host, and a manifest that says that it is whole, as far as ``manifest`` doesn't say otherwise."""
     path = f"/root/{name}"
     told = {
@@ -191,7 +184,7 @@ def flipped(content: bytes) -> bytes:
     return content[:-20] + bytes([content[-20] ^ 1]) + content[-19:]
 
 
-def carry(server: Server, files: dict[str, bytes]) -> None:
+def carry(server: BackupHost, files: dict[str, bytes]) -> None:
     """Write files of root's on the host: path -> content."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
@@ -202,10 +195,22 @@ def carry(server: Server, files: dict[str, bytes]) -> None:
     server.run("tar", "-C", "/", "-x", input=archive.getvalue())
 
 
+def restore(site: Site, host: str, instance: str, file: Path, *arguments: str) -> Run:
+    """Run restore-redis.yml with a yes."""
+    return site.playbook(
+        "playbooks/restore-redis.yml",
+        *arguments,
+        restore_host=host,
+        restore_instance=instance,
+        restore_file=str(file),
+        restore_yes=True,
+    )
+
+
 # -- what stands on every host
 
 
-def test_timers_run_for_what_is_worth_a_backup(host: Host, here: Server) -> None:
+def test_timers_run_for_what_is_worth_a_backup(host: Host, here: BackupHost) -> None:
     for instance in here.variables["redis_instances"]:
         timer = host.service(f"redis-backup@{instance['name']}.timer")
         assert timer.is_enabled is timer.is_running is (instance["profile"] != "cache")
@@ -214,11 +219,10 @@ def test_timers_run_for_what_is_worth_a_backup(host: Host, here: Server) -> None
 
 
 def test_sandbox(host: Host) -> None:
-    said = host.check_output("systemd-analyze security --no-pager redis-backup@broker.service").splitlines()[-1]
-    assert float(re.search(r"service: ([\d.]+)", said).group(1)) <= 1.3
+    assert exposure(host, "redis-backup@broker.service") <= 1.3
 
 
-def test_a_backup_is_whole_and_says_what_it_is(host: Host, here: Server) -> None:
+def test_a_backup_is_whole_and_says_what_it_is(host: Host, here: BackupHost) -> None:
     here.client().set("celeriac:one", "1")
     path = here.backup()
     manifest = json.loads(host.file(f"{path}.json").content)
@@ -232,7 +236,7 @@ def test_a_backup_is_whole_and_says_what_it_is(host: Host, here: Server) -> None
     assert host.run(f"{here.flavor}-check-rdb %s", path).rc == 0
 
 
-def test_backups_are_for_nobody_else(host: Host, here: Server) -> None:
+def test_backups_are_for_nobody_else(host: Host, here: BackupHost) -> None:
     path = Path(here.backup())
     for found, mode in (
         (path, 0o600),
@@ -244,14 +248,14 @@ def test_backups_are_for_nobody_else(host: Host, here: Server) -> None:
         assert (file.user, file.group, file.mode) == (here.flavor, here.flavor, mode)
 
 
-def test_the_server_can_not_write_to_its_backups(host: Host, here: Server) -> None:
+def test_the_server_can_not_write_to_its_backups(host: Host, here: BackupHost) -> None:
     pid = host.check_output("systemctl show --value --property=MainPID %s", here.unit())
     options = host.check_output("cat /proc/%s/mountinfo", pid)
     assert re.search(r" / / ro,", options)
     assert "/var/backups" not in options
 
 
-def test_the_password_is_in_no_unit_and_no_argument(host: Host, here: Server) -> None:
+def test_the_password_is_in_no_unit_and_no_argument(host: Host, here: BackupHost) -> None:
     password = host.check_output("cut -d= -f2 /etc/%s/celeriac.env", here.flavor)
     assert len(password) >= 32
     assert host.run("grep -rlF -- %s /etc/systemd /usr/local /var/backups /var/log", password).rc == 1
@@ -259,7 +263,7 @@ def test_the_password_is_in_no_unit_and_no_argument(host: Host, here: Server) ->
 
 
 @pytest.mark.destructive
-def test_old_backups_go_by_count_and_by_age_and_what_else_lies_there_stays(host: Host, here: Server) -> None:
+def test_old_backups_go_by_count_and_by_age_and_what_else_lies_there_stays(host: Host, here: BackupHost) -> None:
     here.backup()
     host.check_output("find %s -type f -name 'broker*' -delete", here.directory)
     now = datetime.now(UTC)
@@ -292,7 +296,9 @@ def test_old_backups_go_by_count_and_by_age_and_what_else_lies_there_stays(host:
 
 
 @pytest.mark.destructive
-def test_a_damaged_file_with_the_right_sha256_is_refused_before_the_server_is_touched(host: Host, here: Server) -> None:
+def test_a_damaged_file_with_the_right_sha256_is_refused_before_the_server_is_touched(
+    host: Host, here: BackupHost
+) -> None:
     path = put(here, flipped(host.file(here.backup()).content))
     with untouched(here):
         done = host.run("redis-restore --yes broker %s", path)
@@ -302,7 +308,7 @@ def test_a_damaged_file_with_the_right_sha256_is_refused_before_the_server_is_to
 
 
 @pytest.mark.destructive
-def test_a_restore_brings_back_what_was_there_and_keeps_what_it_replaced(host: Host, here: Server) -> None:
+def test_a_restore_brings_back_what_was_there_and_keeps_what_it_replaced(host: Host, here: BackupHost) -> None:
     client = here.client()
     client.delete("celeriac:later")
     client.rpush("celeriac:list", *range(100))
@@ -316,7 +322,8 @@ def test_a_restore_brings_back_what_was_there_and_keeps_what_it_replaced(host: H
     assert client.lrange("celeriac:list", 0, -1) == [str(number) for number in range(100)]
     assert client.ttl("celeriac:expires") > 3000
     assert not client.exists("celeriac:later")
-    kept = re.search(rf"What it replaced is in ({here.data}/broker\.replaced-\w+):", done.stdout).group(1)
+    kept = replaced(done.stdout)
+    assert re.fullmatch(rf"{here.data}/broker\.replaced-\w+", kept)
     assert host.file(f"{kept}/appendonlydir").is_directory
     for found, mode in ((f"{here.data}/broker", 0o750), (kept, 0o750)):
         file = host.file(found)
@@ -331,7 +338,7 @@ def test_a_restore_brings_back_what_was_there_and_keeps_what_it_replaced(host: H
 
 
 @pytest.mark.destructive
-def test_what_no_server_loads_is_taken_back(host: Host, here: Server) -> None:
+def test_what_no_server_loads_is_taken_back(host: Host, here: BackupHost) -> None:
     """A file that passes every check and still doesn't load."""
     here.client().set("celeriac:kept", "1")
     path, before = put(here, NO_SERVER_LOADS), host.check_output("ls -A %s", here.data)
@@ -349,8 +356,8 @@ def test_what_no_server_loads_is_taken_back(host: Host, here: Server) -> None:
 
 @pytest.mark.destructive
 @pytest.mark.parametrize("problem", ["unknown instance", "the server is stopped", "its data can't be written"])
-def test_a_backup_that_fails_says_why_and_leaves_no_file(server: Callable[[str], Server], problem: str) -> None:
-    here = server("valkey13")
+def test_a_backup_that_fails_says_why_and_leaves_no_file(hosts: dict[str, BackupHost], problem: str) -> None:
+    here = hosts["valkey13"]
     host, before, data = here.host, here.backups(), f"{here.data}/broker"
     if problem == "unknown instance":
         done = host.run("redis-backup unknown")
@@ -386,9 +393,9 @@ def test_a_backup_that_fails_says_why_and_leaves_no_file(server: Callable[[str],
     ],
 )
 def test_a_file_that_is_not_right_is_refused_before_the_server_is_touched(
-    server: Callable[[str], Server], content: bytes, fault: str, reason: str
+    hosts: dict[str, BackupHost], content: bytes, fault: str, reason: str
 ) -> None:
-    here, arguments = server("new12"), []
+    here, arguments = hosts["new12"], []
     told = {"sha256": sha256(content).hexdigest()}
     if fault == "one byte":
         content = flipped(content)
@@ -413,8 +420,8 @@ def test_a_file_that_is_not_right_is_refused_before_the_server_is_touched(
     here.host.check_output("rm -f %s %s.json", path, path)
 
 
-def test_one_restore_at_a_time(server: Callable[[str], Server]) -> None:
-    here = server("new12")
+def test_one_restore_at_a_time(hosts: dict[str, BackupHost]) -> None:
+    here = hosts["new12"]
     path = here.backup()
     with untouched(here):
         done = here.host.run("flock /run/redis-restore-broker.lock redis-restore --yes broker %s", path)
@@ -426,8 +433,8 @@ def test_one_restore_at_a_time(server: Callable[[str], Server]) -> None:
 
 
 @pytest.mark.destructive
-def test_a_copy_goes_to_a_second_directory_where_old_ones_go_too(server: Callable[[str], Server]) -> None:
-    old = server("old12")
+def test_a_copy_goes_to_a_second_directory_where_old_ones_go_too(hosts: dict[str, BackupHost]) -> None:
+    old = hosts["old12"]
     directory = f"{old.variables['redis_backup_copy_to']}/old12/broker"
     paths = [old.backup() for _ in range(old.variables["redis_backup_keep_count"] + 1)]
     names = sorted(Path(path).name for path in paths)[1:]
@@ -437,8 +444,8 @@ def test_a_copy_goes_to_a_second_directory_where_old_ones_go_too(server: Callabl
 
 
 @pytest.mark.destructive
-def test_a_copy_goes_to_another_host(server: Callable[[str], Server]) -> None:
-    new, keeper = server("new13"), server("new12")
+def test_a_copy_goes_to_another_host(hosts: dict[str, BackupHost]) -> None:
+    new, keeper = hosts["new13"], hosts["new12"]
     path = Path(new.backup())
     copied = keeper.host.file(f"/srv/backups/new13/broker/{path.name}")
     assert copied.sha256sum == new.host.file(str(path)).sha256sum
@@ -448,8 +455,8 @@ def test_a_copy_goes_to_another_host(server: Callable[[str], Server]) -> None:
 
 @pytest.mark.destructive
 @pytest.mark.parametrize("fault", ["not reachable", "another host key", "no directory"])
-def test_a_copy_to_another_host_that_fails_fails_the_unit(server: Callable[[str], Server], fault: str) -> None:
-    new, keeper = server("new13"), server("new12")
+def test_a_copy_to_another_host_that_fails_fails_the_unit(hosts: dict[str, BackupHost], fault: str) -> None:
+    new, keeper = hosts["new13"], hosts["new12"]
     break_, mend, reason = {
         "not reachable": ("systemctl stop ssh.socket ssh", "systemctl start ssh", "Connection refused"),
         "another host key": (
@@ -472,8 +479,8 @@ def test_a_copy_to_another_host_that_fails_fails_the_unit(server: Callable[[str]
 
 
 @pytest.mark.destructive
-def test_a_copy_to_a_directory_that_fails_fails_the_unit(server: Callable[[str], Server]) -> None:
-    old = server("old12")
+def test_a_copy_to_a_directory_that_fails_fails_the_unit(hosts: dict[str, BackupHost]) -> None:
+    old = hosts["old12"]
     directory = old.variables["redis_backup_copy_to"]
     old.host.check_output("chown root %s && chmod 0700 %s", directory, directory)
     done = old.host.run("redis-backup broker")
@@ -494,20 +501,18 @@ def test_a_copy_to_a_directory_that_fails_fails_the_unit(server: Callable[[str],
     ],
 )
 def test_what_can_not_be_right_is_refused_before_a_host_is_touched(
-    playbook: Callable, name: str, asked: dict[str, str]
+    site: Site, name: str, asked: dict[str, str]
 ) -> None:
-    run = playbook(f"playbooks/{name}-redis.yml", **asked)
+    run = site.playbook(f"playbooks/{name}-redis.yml", **asked)
     assert run.returncode != 0
     assert f"{name}_instance is ''unknown''" in run.output
     assert run.output.count("TASK [") == 1
 
 
-def test_nothing_is_replaced_without_a_yes(
-    playbook: Callable, server: Callable[[str], Server], fetched: dict[str, Path]
-) -> None:
-    new = server("new12")
+def test_nothing_is_replaced_without_a_yes(site: Site, hosts: dict[str, BackupHost], fetched: dict[str, Path]) -> None:
+    new = hosts["new12"]
     with untouched(new):
-        run = playbook(
+        run = site.playbook(
             "playbooks/restore-redis.yml",
             restore_host="new12",
             restore_instance="broker",
@@ -518,56 +523,45 @@ def test_nothing_is_replaced_without_a_yes(
     assert "It would replace /var/lib/redis/broker" in run.output
 
 
-def test_check_mode_backs_nothing_up(playbook: Callable, server: Callable[[str], Server]) -> None:
-    before = server("new12").backups()
-    run = playbook("playbooks/backup-redis.yml", "--limit=new12", "--check", backup_fetch_to="/nowhere")
-    assert run.returncode == 0, run.output
+def test_check_mode_backs_nothing_up(site: Site, hosts: dict[str, BackupHost]) -> None:
+    before = hosts["new12"].backups()
+    run = site.playbook(
+        "playbooks/backup-redis.yml", "--limit=new12", "--check", backup_fetch_to="/nowhere"
+    ).succeeded()
     assert run.changed == {"new12": 0}
-    assert server("new12").backups() == before
+    assert hosts["new12"].backups() == before
 
 
 def test_check_mode_verifies_and_changes_nothing(
-    playbook: Callable, server: Callable[[str], Server], fetched: dict[str, Path]
+    site: Site, hosts: dict[str, BackupHost], fetched: dict[str, Path]
 ) -> None:
-    new = server("new12")
+    new = hosts["new12"]
     with untouched(new):
-        run = restore(playbook, "new12", "broker", fetched["broker"], "--check")
+        run = restore(site, "new12", "broker", fetched["broker"], "--check")
     assert run.returncode == 0, run.output
     assert set(run.changed.values()) == {0}
     assert re.search(r": \d+ keys, whole, and redis 7\.0\.15 can load it\.", run.output)
 
 
-def restore(playbook: Callable, host: str, instance: str, file: Path, *arguments: str) -> Any:
-    return playbook(
-        "playbooks/restore-redis.yml",
-        *arguments,
-        restore_host=host,
-        restore_instance=instance,
-        restore_file=str(file),
-        restore_yes=True,
-    )
-
-
 @pytest.mark.destructive
 @pytest.mark.parametrize("name", ["new13", "valkey13"])
 def test_an_older_servers_backup_is_an_upgrade(
-    server: Callable[[str], Server], fetched: dict[str, Path], name: str
+    hosts: dict[str, BackupHost], fetched: dict[str, Path], name: str
 ) -> None:
-    new = server(name)
+    new = hosts[name]
     for instance, file in fetched.items():
         carry(new, {f"/root/{file.name}{suffix}": Path(f"{file}{suffix}").read_bytes() for suffix in ("", ".json")})
         said = new.host.check_output("redis-restore --yes %s %s", instance, f"/root/{file.name}")
-        kept = re.search(r"What it replaced is in (\S+):", said).group(1)
-        new.host.check_output("rm -r %s %s %s", kept, f"/root/{file.name}", f"/root/{file.name}.json")
+        new.host.check_output("rm -r %s %s %s", replaced(said), f"/root/{file.name}", f"/root/{file.name}.json")
     everything_is_there(new)
 
 
 @pytest.mark.destructive
 @pytest.mark.parametrize("name", ["new13", "valkey13"])
 def test_an_older_servers_data_directory_is_an_upgrade(
-    filled: Server, server: Callable[[str], Server], name: str
+    filled: BackupHost, hosts: dict[str, BackupHost], name: str
 ) -> None:
-    new = server(name)
+    new = hosts[name]
     for instance in ("broker", "results"):
         filled.host.check_output("systemctl stop %s", filled.unit(instance))
         archive = filled.run("tar", "-C", f"{filled.data}/{instance}", "-c", ".").stdout
@@ -594,11 +588,11 @@ def test_an_older_servers_data_directory_is_an_upgrade(
     ],
 )
 def test_a_newer_or_foreign_servers_backup_is_refused(
-    server: Callable[[str], Server], source: str, target: str, said: str
+    hosts: dict[str, BackupHost], source: str, target: str, said: str
 ) -> None:
-    here, backup = server(target), server(source).backup()
+    here, backup = hosts[target], hosts[source].backup()
     carry(
-        here, {f"/root/new.rdb{suffix}": server(source).run("cat", backup + suffix).stdout for suffix in ("", ".json")}
+        here, {f"/root/new.rdb{suffix}": hosts[source].run("cat", backup + suffix).stdout for suffix in ("", ".json")}
     )
     with untouched(here):
         done = here.host.run("redis-restore --yes broker /root/new.rdb")
@@ -608,8 +602,8 @@ def test_a_newer_or_foreign_servers_backup_is_refused(
 
 
 @pytest.mark.destructive
-def test_valkeys_backup_goes_to_redis(server: Callable[[str], Server]) -> None:
-    old, new = server("valkey13"), server("new13")
+def test_valkeys_backup_goes_to_redis(hosts: dict[str, BackupHost]) -> None:
+    old, new = hosts["valkey13"], hosts["new13"]
     old.client().rpush("celeriac:moved", *range(100))
     path = old.backup()
     carry(new, {f"/root/new.rdb{suffix}": old.run("cat", path + suffix).stdout for suffix in ("", ".json")})
@@ -618,7 +612,7 @@ def test_valkeys_backup_goes_to_redis(server: Callable[[str], Server]) -> None:
 
 
 @pytest.mark.destructive
-def test_a_full_disk_costs_no_backup_and_leaves_no_part_of_one(filled: Server) -> None:
+def test_a_full_disk_costs_no_backup_and_leaves_no_part_of_one(filled: BackupHost) -> None:
     directory = "/var/backups/redis/broker"
     filled.backup()
     filled.host.check_output("mount -t tmpfs -o size=1m,uid=redis,gid=redis,mode=0700 tmpfs %s", directory)
@@ -636,14 +630,14 @@ def test_a_full_disk_costs_no_backup_and_leaves_no_part_of_one(filled: Server) -
 
 @pytest.mark.destructive
 def test_a_destroyed_hosts_tasks_are_all_on_a_new_one(
-    playbook: Callable, server: Callable[[str], Server], fetched: dict[str, Path]
+    site: Site, hosts: dict[str, BackupHost], fetched: dict[str, Path]
 ) -> None:
     """The last test: old12 is gone after it."""
-    name = server("old12").variables["ansible_host"]
+    name = hosts["old12"].variables["ansible_host"]
     subprocess.run(["docker", "rm", "--force", "--volumes", name], check=True, capture_output=True)
     for instance, file in fetched.items():
-        run = restore(playbook, "new12", instance, file)
+        run = restore(site, "new12", instance, file)
         assert run.returncode == 0, run.output
-    new = server("new12")
+    new = hosts["new12"]
     everything_is_there(new)
     assert consume(new, 100) == [f"task-{number}" for number in range(100)]

@@ -2,60 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from testinfra.host import Host
 
-from tests.support.live import Inventory
 from tests.support.load import Load
 from tests.support.servers import Server, renewal
+from tests.support.site import Site
+from tests.support.waiting import wait_for
 
 testinfra_hosts = ["ansible://workers"]
 pytestmark = pytest.mark.destructive
 
-TASK = {"name": "app.tasks.misc.echo", "queue": "default"}
+TASK: dict[str, Any] = {"name": "app.tasks.misc.echo", "queue": "default"}
 
 
 @pytest.fixture
-def broker(host: Host, inventory: Inventory) -> Server:
-    """The broker, as the host under test reaches it."""
-    name = inventory.group("redis")[0]
-    if name != host.backend.host:
+def broker(host: Host, site: Site) -> Server:
+    """The broker, if it is on the host under test."""
+    if site.group("redis")[0] != host.backend.host:
         pytest.skip("the broker is on another host")
-    variables = inventory[name]
-    return Server(host, variables, next(one for one in variables["redis_instances"] if one["profile"] == "broker"))
+    return site.broker
 
 
 @pytest.fixture
 def results(broker: Server) -> Server:
     """Where results are."""
-    instances = broker.variables["redis_instances"]
-    found = [one for one in instances if one["profile"] == "results"] or [broker.instance]
-    return Server(broker.host, broker.variables, found[0])
+    return Server(broker.host, broker.variables, broker.variables["results_instance"])
+
+
+class Rotation:
+    """The application's password, which changes."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def rotate(self, password: str, **variables: object) -> None:
+        """Rotate to another password."""
+        rotate = "playbooks/rotate-redis-password.yml"
+        done = self._site.playbook(rotate, vault_redis_app_password=password, **variables).succeeded()
+        assert password not in done.output
 
 
 @pytest.fixture
-def rotated(playbook: Callable) -> Iterator[Callable]:
-    """Rotate to another password of the application; back to the inventory's afterwards."""
-
-    def run(password: str, **variables: object) -> None:
-        done = playbook("playbooks/rotate-redis-password.yml", vault_redis_app_password=password, **variables)
-        assert done.returncode == 0, done.output
-        assert password not in done.output
-
-    yield run
-    back = playbook("site.yml")
-    assert back.returncode == 0, back.output
+def rotation(site: Site) -> Iterator[Rotation]:
+    """Afterwards the password is the inventory's again."""
+    yield Rotation(site)
+    site.playbook("site.yml").succeeded()
 
 
 def may_log_in(server: Server, user: str, password: str) -> bool:
+    """Whether the server takes a login."""
     answer = server.host.run(f"{server.options} AUTH {user} '{password}'").stdout.strip()
-    return answer == "OK"
+    return bool(answer == "OK")
 
 
 def test_passwords_and_certificates_change_under_load(
-    broker: Server, results: Server, app: str, playbook: Callable, rotated: Callable, wait_for: Callable
+    broker: Server, results: Server, app: str, site: Site, rotation: Rotation
 ) -> None:
     old, new = broker.password(app), "a new password, with #%@ in it"
     before = {server.name: server.pid() for server in (broker, results)}
@@ -63,17 +68,16 @@ def test_passwords_and_certificates_change_under_load(
 
     def finished() -> int:
         client = results.connect()
-        return sum(client.exists(f"{app}:celery-task-meta-{task_id}") for task_id in load.submitted)
+        return sum(int(client.exists(f"{app}:celery-task-meta-{task_id}")) for task_id in load.submitted)
 
     with Load(broker, app, rate=50, **TASK) as load:
         wait_for(lambda: finished() > 20, what="the first results")
-        renewed = playbook("playbooks/redis.yml", **renewal([broker]))
-        assert renewed.returncode == 0, renewed.output
-        rotated(new, rotate_keep_old=True)
+        site.playbook("playbooks/redis.yml", **renewal([broker])).succeeded()
+        rotation.rotate(new, rotate_keep_old=True)
         assert may_log_in(broker, app, old)
         assert may_log_in(broker, app, new)
         assert may_log_in(results, app, old)
-        rotated(new)
+        rotation.rotate(new)
         assert not may_log_in(broker, app, old)
         assert not may_log_in(results, app, old)
         assert may_log_in(broker, app, new)
@@ -87,8 +91,8 @@ def test_passwords_and_certificates_change_under_load(
         assert broker.host.file(f"/etc/{broker.flavor}/tls/redis.crt").content_string != certificate
 
 
-def test_a_rotation_asked_for_with_neither_yes_nor_no_is_refused(host: Host, playbook: Callable) -> None:
-    run = playbook("playbooks/rotate-redis-password.yml", rotate_keep_old="perhaps")
+def test_a_rotation_asked_for_with_neither_yes_nor_no_is_refused(host: Host, site: Site) -> None:
+    run = site.playbook("playbooks/rotate-redis-password.yml", rotate_keep_old="perhaps")
     assert run.returncode != 0
-    assert "rotate_keep_old is perhaps: use true or false." in " ".join(run.output.split())
+    assert "rotate_keep_old is perhaps: use true or false." in run.text
     assert set(run.changed.values()) == {0}

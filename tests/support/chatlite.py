@@ -1,0 +1,86 @@
+"""The reference application chatlite, which tests give work and ask about it through a worker host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.support.fleet import Worker
+from tests.support.servers import Server
+from tests.support.waiting import wait_for
+
+PRIORITIES = (0, 3, 6, 9)
+# Each look takes a second, for which it collects answers.
+CRAWL = """
+from app.tasks.crawl import crawl_site
+task = crawl_site.apply_async(("http://testsite/slow/{seconds}", 0)).id
+for _ in range(30):
+    active = app.control.inspect(timeout=1).active() or {{}}
+    nodes = [node.partition("@")[0] for node, tasks in active.items() if task in [each["id"] for each in tasks]]
+    if nodes:
+        break
+result = [task, *nodes]
+"""
+PING = """
+for _ in range(30):
+    result = len(app.control.ping(timeout=1, limit={count}))
+    if result == {count}:
+        break
+"""
+SEND = """
+from app.tasks.misc import echo
+send = lambda n: echo.apply_async((str(n),), queue={queue!r}, priority=n % 4 * 3, **{options!r}).id
+result = [send(n) for n in range({count})]
+"""
+
+
+class Chatlite:
+    """chatlite on a worker host."""
+
+    def __init__(self, worker: Worker, broker: Server) -> None:
+        self.worker, self.broker = worker, broker
+        self.evaluate = worker.evaluate
+
+    def crawl(self, seconds: int) -> tuple[str, str]:
+        """Begin a crawl of some seconds; its id, and the node that runs it."""
+        task, *nodes = self.evaluate(CRAWL.format(seconds=seconds))
+        assert nodes, f"no node began the crawl {task}"
+        return task, nodes[0]
+
+    def send(self, queue: str, count: int, **options: Any) -> list[str]:
+        """Send echoes to a queue, the priorities in turn; their ids."""
+        return list(self.evaluate(SEND.format(queue=queue, count=count, options=options)))
+
+    def states(self, ids: list[str]) -> set[str]:
+        """The states of tasks."""
+        return set(self.evaluate(f"result = [app.AsyncResult(id).state for id in {ids!r}]"))
+
+    def runner(self, task: str) -> str | None:
+        """The node that runs a task."""
+        active = self.evaluate("result = app.control.inspect(timeout=1).active() or {}")
+        return next(
+            (node.partition("@")[0] for node, ran in active.items() if task in [one["id"] for one in ran]), None
+        )
+
+    def answers(self) -> dict[str, list[str]]:
+        """The nodes of this host that answer, by their names, each with its sorted queues."""
+        replies = self.evaluate("result = app.control.inspect(timeout=2).active_queues() or {}")
+        return {
+            node.partition("@")[0]: sorted(queue["name"] for queue in queues)
+            for node, queues in replies.items()
+            if node.endswith(f"@{self.worker.hostname}")
+        }
+
+    def wait_for_all(self) -> None:
+        """Wait until every node that the inventory has on this host answers."""
+        names = {node.name for node in self.worker.nodes}
+        wait_for(lambda: set(self.answers()) == names, timeout=60, what="all nodes' answers")
+
+    def wait_for_nodes(self, count: int) -> None:
+        """Wait until so many nodes answer."""
+        assert self.evaluate(PING.format(count=count)) == count
+
+    def messages(self, queue: str) -> list[list[str]]:
+        """What waits in a queue, as it stands in Redis: for each priority the messages."""
+        base = f"{self.worker.app}:{queue}"
+        keys = [base if step == 0 else f"{base}\x06\x16{step}" for step in PRIORITIES]
+        return [[line for line in self.broker.cli("LRANGE", key, "0", "-1").splitlines() if line] for key in keys]
