@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.harness import ROOT, read_yaml
+from tests.support.harness import read_yaml
+from tests.support.paths import ROOT
 
 # A package index, mirror, proxy or registry that only this or that machine has. Public documentation may be linked to.
 HOST_OF_PACKAGES = re.compile(

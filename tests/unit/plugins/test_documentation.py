@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.harness import ROOT
+from tests.support.paths import ROOT
 
 COLLECTION = "celeriac.fleet"
 PLUGINS = ROOT / "plugins"

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.harness import ROOT
+from tests.support.paths import ROOT
 
 PROGRAMS = ROOT / "roles/celery/files/usr/local/lib/celeriac"
 SHOP = """

@@ -9,7 +9,7 @@ import pytest
 import redis_tables
 import yaml
 
-from tests.support.harness import ROOT
+from tests.support.paths import ROOT
 
 
 def server(takes: Callable[..., bool], complaint: str) -> Callable[..., str | None]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import run_tests
 
-from tests.support.harness import ROOT
+from tests.support.paths import ROOT
 
 SUITE = """
 import signal, sys, run_tests

@@ -15,7 +15,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.celeriac.fleet.plugins.action import app_release as plugin
 
-from tests.support.harness import ROOT
+from tests.support.paths import ROOT
 
 sources = plugin.sources
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.harness import ROOT
+from tests.support.paths import ROOT
 
 PLUGIN = """
 import os

@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.celeriac.fleet.plugins.plugin_utils import app_source as sources
 from ansible_collections.celeriac.fleet.plugins.plugin_utils import git_mirror
 
-from tests.support.harness import ROOT
+from tests.support.paths import ROOT
 
 SETTINGS = {
     "requirements": "",

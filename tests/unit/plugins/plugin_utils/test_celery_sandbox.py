@@ -10,7 +10,7 @@ from ansible_collections.celeriac.fleet.plugins.plugin_utils import celery_sandb
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.harness import ROOT
+from tests.support.paths import ROOT
 
 
 def test_without_switches_the_defaults_hold() -> None:
