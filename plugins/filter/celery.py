@@ -10,7 +10,6 @@ from ansible_collections.celeriac.fleet.plugins.plugin_utils import (
     celery_nodes,
     celery_operations,
     celery_problems,
-    celery_sandbox,
     celery_status,
 )
 
@@ -34,7 +33,6 @@ class FilterModule:
             "celery_purge_problems": celery_operations.celery_purge_problems,
             "celery_queues": celery_operations.celery_queues,
             "celery_rollout_nodes": celery_nodes.celery_rollout_nodes,
-            "celery_sandbox": celery_sandbox.directives,
             "celery_status": celery_status.celery_status,
             "celery_status_problems": celery_operations.celery_status_problems,
             "celery_status_table": celery_status.celery_status_table,

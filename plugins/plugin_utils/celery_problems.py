@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ansible_collections.celeriac.fleet.plugins.plugin_utils import app_inventory as app
-from ansible_collections.celeriac.fleet.plugins.plugin_utils import celery_sandbox as sandbox
 from ansible_collections.celeriac.fleet.plugins.plugin_utils import specs
+from ansible_collections.celeriac.fleet.plugins.plugin_utils import systemd_sandbox as sandbox
 from ansible_collections.celeriac.fleet.plugins.plugin_utils.celery_beat import TAKEOVER_INTERVALS, lockless
 from ansible_collections.celeriac.fleet.plugins.plugin_utils.celery_options import (
     EXTRA,
@@ -169,7 +169,9 @@ def _problems(hosts: Hosts, beats: Iterable[str]) -> list[str]:
         beat_is_right = beat_is_right and not found.keys() & {"celery_beat_enabled", "celery_beat_scheduler"}
         problems += [sentence for sentences in found.values() for sentence in sentences]
         problems += _node_problems(variables.get("celery_nodes"))
-        problems += sandbox.problems(variables["celery_sandbox"]) if "celery_sandbox" not in found else []
+        problems += (
+            sandbox.problems(variables["celery_sandbox"], "celery_sandbox") if "celery_sandbox" not in found else []
+        )
         problems += _timeout_problems(variables, found)
         problems += _workers_batch_problems(variables)
     if not problems:

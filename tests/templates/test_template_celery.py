@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.celeriac.fleet.plugins.plugin_utils import celery_sandbox
+from ansible_collections.celeriac.fleet.plugins.plugin_utils import systemd_sandbox
 
 from tests.support import units
 from tests.support.celery_worker import accepted, accepted_by_beat, node_of, started
@@ -369,13 +369,13 @@ def test_exposure_is_at_most_1_0(systemd: dict[str, str], name: str) -> None:
 @pytest.mark.parametrize("name", ["chatlite-worker@.service", "chatlite-beat.service"])
 def test_each_directive_of_the_sandbox_has_a_switch(name: str) -> None:
     switched = {
-        **dict.fromkeys(celery_sandbox.DEFAULTS, False),
+        **dict.fromkeys(systemd_sandbox.DEFAULTS, False),
         "ProtectSystem": True,
         "ReadWritePaths": ["/srv/media", "/srv/%i"],
     }
     _, found = rendered("development", "dev1", celery_sandbox=switched)
     service = unit(found, name)["Service"]
-    assert {key for key, _ in service if key in celery_sandbox.DEFAULTS} == {"ProtectSystem"}
+    assert {key for key, _ in service if key in systemd_sandbox.DEFAULTS} == {"ProtectSystem"}
     assert units.last(unit(found, name), "Service", "ProtectSystem") == "true"
     assert [value for key, value in service if key == "ReadWritePaths"] == ["/srv/media", "/srv/%i"]
 
@@ -385,7 +385,7 @@ def test_systemd_knows_each_directive_that_the_sandbox_may_have(systemd: dict[st
     beat = Path(systemd["directory"], "chatlite-beat.service")
     beat.write_text(
         beat.read_text().replace(
-            "[Install]", "".join(f"{name}=\n" for name in (*celery_sandbox.MORE, "Sandbox")) + "[Install]"
+            "[Install]", "".join(f"{name}=\n" for name in (*systemd_sandbox.MORE, "Sandbox")) + "[Install]"
         )
     )
     done = analyze(systemd, "verify", "--man=no", str(beat))

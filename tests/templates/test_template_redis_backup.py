@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
+from ansible_collections.celeriac.fleet.plugins.plugin_utils.systemd_sandbox import systemd_sandbox
 
 from tests.support import units
 from tests.support.harness import ROOT, defaults
@@ -20,7 +21,10 @@ COMMANDS = ["usr/local/sbin/redis-backup.j2", "usr/local/sbin/redis-restore.j2"]
 
 
 def rendered(template: str, **variables: Any) -> str:
-    templar = Templar(loader=DataLoader(), variables={**defaults("redis"), "ansible_managed": "Managed", **variables})
+    loader = DataLoader()
+    internal = loader.load_from_file(str(ROOT / "roles/redis/vars/main.yml"), trusted_as_template=True)
+    own = {**defaults("redis"), **internal, "ansible_managed": "Managed", **variables}
+    templar = Templar(loader=loader, variables=own)
     return str(templar.template(trust_as_template((TEMPLATES / template).read_text()), escape_backslashes=False))
 
 
@@ -30,6 +34,8 @@ def service(**variables: Any) -> units.Unit:
 
 def test_a_backup_that_stays_here_needs_no_network() -> None:
     unit = service()
+    assert "IPAddressAllow" not in dict(unit["Service"])
+    assert units.last(unit, "Service", "IPAddressDeny") == "any"
     assert units.last(unit, "Service", "PrivateNetwork") == "true"
     assert units.last(unit, "Service", "RestrictAddressFamilies") == "AF_UNIX"
     assert ("After", "network-online.target") not in unit["Unit"]
@@ -40,6 +46,14 @@ def test_a_backup_that_goes_elsewhere_has_it() -> None:
     assert "AF_INET6" in units.last(unit, "Service", "RestrictAddressFamilies").split()
     assert "PrivateNetwork" not in dict(unit["Service"])
     assert ("After", "network-online.target") in unit["Unit"]
+
+
+@pytest.mark.parametrize("copy_to", ["", "/srv/second", "keeper@host:/srv"])
+def test_it_has_the_sandbox_of_all_our_units(copy_to: str) -> None:
+    directives = service(redis_backup_copy_to=copy_to)["Service"]
+    own = {"IPAddressAllow", "RestrictAddressFamilies", "UMask"}
+    assert {line for line in systemd_sandbox({}) if line[0] not in own} <= set(directives)
+    assert ("UMask", "0077") in directives
 
 
 def test_only_the_directories_of_backups_are_writable() -> None:

@@ -1,4 +1,4 @@
-"""The sandbox of nodes and beat: defaults, what ``celery_sandbox`` puts over them, and what can't be right in it."""
+"""The sandbox of our units: defaults, what a role or an inventory puts over them, and what can't be right in it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# systemd directive -> value; a list is a line for each of its items. The table of the role's README says the same.
+from ansible.errors import AnsibleFilterError
+
+# systemd directive -> value; a list is a line for each of its items. The README of the role celery has the same table.
 DEFAULTS: dict[str, Any] = {
     "AmbientCapabilities": "",
     "CapabilityBoundingSet": "",
@@ -63,11 +65,14 @@ VALUES: dict[str, tuple[Any, ...]] = {
 UMASK = re.compile(r"0?[0-7]{3}\Z")
 
 
-def directives(sandbox: Mapping[str, Any]) -> list[tuple[str, str]]:
+def systemd_sandbox(sandbox: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The directives of a unit, sorted by name: the defaults with ``sandbox`` put over them.
 
     :param sandbox: directive -> value; ``false`` leaves it out, a list is a line for each of its items
+    :raises AnsibleFilterError: if a directive can't be right; systemd would ignore it
     """
+    if found := list(problems(sandbox, "the sandbox")):
+        raise AnsibleFilterError(" ".join(found))
     return [
         (name, "true" if item is True else item)
         for name, value in sorted({**DEFAULTS, **sandbox}.items())
@@ -76,18 +81,18 @@ def directives(sandbox: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def problems(sandbox: Any) -> Iterator[str]:
-    """What is wrong with ``celery_sandbox``, a sentence each."""
+def problems(sandbox: Any, variable: str) -> Iterator[str]:
+    """What is wrong with ``sandbox``, a sentence each, with the name of the variable that holds it."""
     if not isinstance(sandbox, Mapping):
-        yield f"celery_sandbox is {sandbox!r}: write a mapping, such as {{MemoryDenyWriteExecute: false}}."
+        yield f"{variable} is {sandbox!r}: write a mapping, such as {{MemoryDenyWriteExecute: false}}."
         return
     for name, value in sandbox.items():
         if name not in DEFAULTS and name not in MORE:
             near = difflib.get_close_matches(str(name), [*DEFAULTS, *MORE], n=1)
             remedy = f"write {near[0]}" if near else f"use one of {', '.join(sorted({*DEFAULTS, *MORE}))}"
-            yield f"celery_sandbox has the unknown directive {name!r}: {remedy}."
+            yield f"{variable} has the unknown directive {name!r}: {remedy}."
         elif value is not False and not _right(str(name), value):
-            yield f"celery_sandbox.{name} is {value!r}: give it {_wanted(str(name))}."
+            yield f"{variable}.{name} is {value!r}: give it {_wanted(str(name))}."
 
 
 def _right(name: str, value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""plugins/plugin_utils/celery_sandbox.py: defaults, what is put over them, and what is said of what can't be right."""
+"""plugins/plugin_utils/systemd_sandbox.py: defaults, what is put over them, and what is said of what can't be right."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import re
 from typing import Any
 
 import pytest
-from ansible_collections.celeriac.fleet.plugins.plugin_utils import celery_sandbox as sandbox
+from ansible.errors import AnsibleFilterError
+from ansible_collections.celeriac.fleet.plugins.plugin_utils import systemd_sandbox as sandbox
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +15,7 @@ from tests.support.paths import ROOT
 
 
 def test_without_switches_the_defaults_hold() -> None:
-    directives = sandbox.directives({})
+    directives = sandbox.systemd_sandbox({})
     assert [name for name, _ in directives] == sorted(name for name, _ in directives)
     assert dict(directives).keys() == sandbox.DEFAULTS.keys()
     assert ("CapabilityBoundingSet", "") in directives
@@ -36,16 +37,16 @@ def test_without_switches_the_defaults_hold() -> None:
     ],
 )
 def test_a_switch_goes_over_the_defaults_and_leaves_the_rest(switch: dict[str, Any], lines: dict[str, list]) -> None:
-    assert list(sandbox.problems(switch)) == []
-    directives = sandbox.directives(switch)
+    assert list(sandbox.problems(switch, "celery_sandbox")) == []
+    directives = sandbox.systemd_sandbox(switch)
     assert {name: [value for key, value in directives if key == name] for name in lines} == lines
     assert [line for line in directives if line[0] not in switch] == [
-        line for line in sandbox.directives({}) if line[0] not in switch
+        line for line in sandbox.systemd_sandbox({}) if line[0] not in switch
     ]
 
 
 def test_the_defaults_are_right_themselves() -> None:
-    assert list(sandbox.problems(sandbox.DEFAULTS)) == []
+    assert list(sandbox.problems(sandbox.DEFAULTS, "celery_sandbox")) == []
 
 
 @pytest.mark.parametrize(
@@ -69,9 +70,11 @@ def test_the_defaults_are_right_themselves() -> None:
     ],
 )
 def test_what_cannot_be_right_is_one_sentence(switch: Any, said: str) -> None:
-    (problem,) = sandbox.problems(switch)
+    (problem,) = sandbox.problems(switch, "celery_sandbox")
     assert said in problem
     assert problem.endswith(".")
+    with pytest.raises(AnsibleFilterError, match="the sandbox"):
+        sandbox.systemd_sandbox(switch)
 
 
 VALUES = st.recursive(
@@ -83,8 +86,8 @@ VALUES = st.recursive(
 
 @given(st.dictionaries(st.sampled_from([*sandbox.DEFAULTS, *sorted(sandbox.MORE), "x"]), VALUES, max_size=3))
 def test_what_has_no_problem_is_lines_of_text(switch: dict[str, Any]) -> None:
-    if not list(sandbox.problems(switch)):
-        assert all(isinstance(value, str) and value.isprintable() for _, value in sandbox.directives(switch))
+    if not list(sandbox.problems(switch, "celery_sandbox")):
+        assert all(isinstance(value, str) and value.isprintable() for _, value in sandbox.systemd_sandbox(switch))
 
 
 def test_the_readmes_table_says_the_defaults() -> None:
