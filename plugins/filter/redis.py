@@ -26,6 +26,7 @@ class FilterModule:
             "redis_certificate_names": redis_tls.redis_certificate_names,
             "redis_complete": redis_instances.redis_complete,
             "redis_config": redis_instances.redis_config,
+            "redis_consumer_urls": redis_instances.redis_consumer_urls,
             "redis_file": redis_tls.redis_file,
             "redis_memory": redis_instances.redis_memory,
             "redis_pem_files": redis_tls.redis_pem_files,

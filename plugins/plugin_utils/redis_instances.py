@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -60,6 +60,22 @@ def redis_url(
     if not tls:
         return url
     return f"{url}?{urlencode({'ssl_cert_reqs': 'required', **({'ssl_ca_certs': ca} if ca else {})}, safe='/')}"
+
+
+def redis_consumer_urls(
+    consumers: Iterable[Mapping[str, Any]], host: str, port: int, tls: bool = False, ca: str = ""
+) -> dict[str, str]:
+    """The URL of an instance for each of its users.
+
+    :param consumers: entries of ``redis_users``, of which ``name`` and ``password`` are used
+    :param ca: as for ``redis_url``, with ``{name}`` for the user's name
+    """
+    return {
+        user["name"]: redis_url(
+            host, port, user["name"], user["password"], tls=tls, ca=ca.replace("{name}", user["name"])
+        )
+        for user in consumers
+    }
 
 
 def redis_quote(value: Any) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.harness import ENVIRONMENTS, ROOT, SECRETS, Inventory, read_yaml
+from tests.support.harness import ENVIRONMENTS, ROOT, SECRETS, Inventory, files, read_yaml
 
 INVENTORIES = ROOT / "inventories"
 DEVELOPMENT = {"development"}  # whose secrets are made on first use
@@ -174,3 +174,28 @@ def test_a_second_name_of_a_test_host_is_the_same_container(tmp_path: Path) -> N
         "w2": "w2",
     }
     assert variables["w1-blog"]["ansible_host"] == variables["w1"]["ansible_host"]
+
+
+@EVERY
+def test_a_consumer_gets_a_user_its_url_and_the_authority(environment: str, tmp_path: Path) -> None:
+    pem = "-----BEGIN CERTIFICATE-----"
+    (tmp_path / "ca.crt").write_text(pem)
+    hello = {"name": "hello", "profile": "monitor", "password": "p@ss-of-hello-0123"}
+    more = {"broker_consumers": [hello], "redis_tls_ca_directory": str(tmp_path)}
+    inventory = Inventory(INVENTORIES / environment, **SECRETS, **more)
+    worker, broker = inventory.groups["workers"][0], inventory.groups["redis"][0]
+    assert inventory.evaluate(broker, "redis_users")[-1] == hello
+    tls, port = inventory.evaluate(broker, "[redis_tls_enabled, redis_instances[0].port]")
+    query = "?ssl_cert_reqs=required&ssl_ca_certs=/etc/hello/redis-ca.crt" if tls else ""
+    url = f"redis{'s' * tls}://hello:p%40ss-of-hello-0123@{broker}:{port}/0{query}"
+    assert inventory.evaluate(worker, "broker_urls") == {"hello": url}
+    assert inventory.evaluate(worker, "broker_files") == ([{"name": "redis-ca.crt", "content": pem}] if tls else [])
+    (acl,) = [file for path, file in files(inventory, "redis", broker).items() if path.endswith("/users-broker.acl")]
+    assert re.search(r"^user hello .*\+info", acl.content, re.MULTILINE)
+
+
+def test_a_consumer_trusts_an_authority_on_the_hosts_where_it_is() -> None:
+    hello = {"name": "hello", "profile": "monitor", "password": "p" * 16}
+    more = {"broker_consumers": [hello], "redis_tls_ca_certificate": "/etc/ssl/certs/corp.pem"}
+    inventory = Inventory(INVENTORIES / "production", **SECRETS, **more)
+    assert inventory.evaluate("worker1", "broker_urls.hello").endswith("&ssl_ca_certs=/etc/ssl/certs/corp.pem")
