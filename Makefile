@@ -65,7 +65,7 @@ lock: bootstrap ## Compile the locks again; UPGRADE=1 takes newer versions
 	@. tools/lib.sh; uv_environment $(PYTHON); \
 	compile() { uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header $(if $(UPGRADE),--upgrade) "$$@"; }; \
 	compile --python-version 3.11 --group pyproject.toml:dev --output-file requirements-dev.lock; \
-	for input in $(wildcard examples/*/requirements.in tests/apps/*/requirements.in roles/*/files/*/requirements.in); do \
+	for input in $(wildcard examples/*/requirements.in tests/apps/*/requirements.in plugins/data/*/requirements.in); do \
 		(cd "$$(dirname "$$input")" && compile --python-version 3.11.2 --output-file requirements.txt requirements.in); \
 	done
 

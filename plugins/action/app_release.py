@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import tempfile
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.celeriac.fleet.plugins.plugin_utils import app_source as sources
 from ansible_collections.celeriac.fleet.plugins.plugin_utils import git_mirror as mirrors
+from ansible_collections.celeriac.fleet.plugins.plugin_utils.virtualenv_lock import uv_installer
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {
@@ -103,8 +103,7 @@ class ActionModule(ActionBase):
             return {"changed": True, **result}
         arguments |= {name: settings[name] for name in ("python", "installer", "install_project")} | plan
         if settings["installer"] == "uv":
-            lock = Path(self._find_needle("files", "uv/requirements.txt")).read_text(encoding="utf-8")
-            arguments |= {"uv_lock": lock, "uv_version": re.findall(r"^uv==(\S+)", lock, re.MULTILINE)[0]}
+            arguments |= uv_installer()
         return self._send(arguments, source, task_vars)
 
     def _send(self, arguments: dict[str, Any], source: Any, task_vars: dict[str, Any] | None) -> dict[str, Any]:

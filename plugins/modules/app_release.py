@@ -103,12 +103,10 @@ directory: {description: Its directory., returned: when built, type: str}
 pruned: {description: Directories that were removed., returned: when pruned, type: list, elements: path}
 """
 
-import hashlib
 import os
 import shutil
 import tarfile
 import tempfile
-from datetime import UTC, datetime
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -121,12 +119,14 @@ from ansible_collections.celeriac.fleet.plugins.module_utils.app_releases import
     remove,
     to_prune,
 )
-from ansible_collections.celeriac.fleet.plugins.module_utils.app_virtualenv import (
+from ansible_collections.celeriac.fleet.plugins.module_utils.virtualenv import (
     BuildError,
     Virtualenvs,
-    finish,
+    directory_name,
+    installer_name,
     interpreter,
     made_with,
+    now,
     version_of,
 )
 
@@ -141,8 +141,7 @@ class Release:
         self.module, self.params, self.python = module, params, python
         self.directory = os.path.join(params["releases"], params["release"])
         home = os.path.dirname(params["releases"])
-        name = hashlib.sha256(f"{params['virtualenv']}\0{python}".encode()).hexdigest()[:12]
-        self.virtualenv = os.path.join(home, "virtualenvs", name)
+        self.virtualenv = os.path.join(home, "virtualenvs", directory_name(params["virtualenv"], python))
 
     def built(self) -> bool:
         """Whether it is complete, with a virtualenv of the host's present interpreter."""
@@ -166,8 +165,6 @@ class Release:
         mark_complete(self.directory, self._about())
 
     def _make_virtualenv(self, virtualenvs: Virtualenvs) -> None:
-        remove(self.virtualenv)
-        os.makedirs(os.path.dirname(self.virtualenv), 0o755, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.module.tmpdir) as scratch:
             project = ""
             if self.params["install_project"]:  # from a copy: a build writes beside the files
@@ -175,23 +172,14 @@ class Release:
                 project = shutil.copytree(
                     self.directory, os.path.join(scratch, "project"), symlinks=True, ignore=ignored
                 )
-            arguments = (self.virtualenv, self.python, self.params["install"], self.directory, project)
-            if self.params["installer"] == "uv":
-                uv = virtualenvs.uv(self.params["uv_version"], self.params["uv_lock"])
-                virtualenvs.with_uv(uv, *arguments)
-            else:
-                virtualenvs.with_pip(*arguments)
-        finish(self.virtualenv, self.python, {"built": now(), "installer": self._installer()})
-
-    def _installer(self) -> str:
-        return f"uv {self.params['uv_version']}" if self.params["installer"] == "uv" else "pip"
+            virtualenvs.make(self.virtualenv, self.python, self.params["install"], self.directory, project)
 
     def _about(self) -> dict[str, Any]:
         return {
             **self.params["source"],
             "built": now(),
             "python": version_of(self.virtualenv),
-            "installer": self._installer(),
+            "installer": installer_name(self.params),
             "virtualenv": os.path.basename(self.virtualenv),
         }
 
@@ -200,11 +188,6 @@ class Release:
         for directory in (self.directory, self.virtualenv):
             if not complete(directory):
                 remove(directory)
-
-
-def now() -> str:
-    """The time in UTC."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def build(module: AnsibleModule) -> dict[str, Any]:
@@ -224,7 +207,7 @@ def build(module: AnsibleModule) -> dict[str, Any]:
         if release.built():
             return {"changed": False, **result}
         try:
-            release.build(Virtualenvs(module, params["index"], params["cache"], descriptor))
+            release.build(Virtualenvs(module, params, params["index"], params["cache"], descriptor))
         except BuildError as error:
             release.abandon()
             module.fail_json(msg=f"The release wasn't built, the running one is untouched. {error}")

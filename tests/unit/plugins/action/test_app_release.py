@@ -15,8 +15,6 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.celeriac.fleet.plugins.action import app_release as plugin
 
-from tests.support.paths import ROOT
-
 sources = plugin.sources
 
 
@@ -42,7 +40,6 @@ def action(source: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     found._remove_tmp_path = found.removed.append
     found._transfer_file = lambda local, remote: found.sent.append((tarfile.is_tarfile(local), remote))
     found._low_level_execute_command = lambda _command: found.answer
-    found._find_needle = lambda _kind, name: str(ROOT / "roles/app/files" / name)
     found._execute_module = lambda **call: found.called.append(call["module_args"]) or {"changed": True}
     return found
 

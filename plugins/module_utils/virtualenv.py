@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import hashlib
 import os
 import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
@@ -93,14 +95,22 @@ def masked(text: str, settings: Mapping[str, Any]) -> str:
 
 
 class Virtualenvs:
-    """Makes virtualenvs, with the index settings of an environment.
+    """Makes virtualenvs by one of the installers, with the index settings of an environment.
 
+    :param installer: ``installer`` (``uv`` or ``pip``), and for uv ``uv_version`` and ``uv_lock``, its requirements
     :param settings: ``index_url``, ``extra_index_urls``, ``ca`` (PEM text), ``proxy``, ``environment``
     :param descriptor: a lock that the programs hold too
     """
 
-    def __init__(self, module: AnsibleModule, settings: Mapping[str, Any], cache: str, descriptor: int) -> None:
-        self.module, self.settings, self.cache = module, settings, cache
+    def __init__(
+        self,
+        module: AnsibleModule,
+        installer: Mapping[str, Any],
+        settings: Mapping[str, Any],
+        cache: str,
+        descriptor: int,
+    ) -> None:
+        self.module, self.installer, self.settings, self.cache = module, installer, settings, cache
         self.locks = [descriptor]
         ca_file = ""
         if settings.get("ca"):
@@ -127,6 +137,21 @@ class Virtualenvs:
             said = "\n".join((out + err).strip().splitlines()[-15:])
             raise BuildError(f"{step} failed:\n{masked(said, self.settings)}")
         return str(out)
+
+    def make(self, directory: str, python: str, install: list[str], source: str, project: str = "") -> None:
+        """Make one in place of what is there, and mark it complete.
+
+        :param install: arguments of ``pip install``, relative to ``source``
+        :param project: directory of a project to install besides, without its dependencies
+        """
+        remove(directory)
+        os.makedirs(os.path.dirname(directory), 0o755, exist_ok=True)
+        if self.installer["installer"] == "uv":
+            uv = self.uv(self.installer["uv_version"], self.installer["uv_lock"])
+            self.with_uv(uv, directory, python, install, source, project)
+        else:
+            self.with_pip(directory, python, install, source, project)
+        finish(directory, python, {"built": now(), "installer": installer_name(self.installer)})
 
     def with_pip(self, directory: str, python: str, install: list[str], source: str, project: str) -> None:
         """Make one with venv and pip."""
@@ -186,6 +211,25 @@ class Virtualenvs:
         os.makedirs(path, 0o700, exist_ok=True)
         os.chmod(path, 0o700)
         return path
+
+
+def directory_name(wanted: str, python: str) -> str:
+    """What a virtualenv's directory is called, twelve hex digits.
+
+    :param wanted: a digest of what is installed, and how
+    :param python: the path of the interpreter, without links
+    """
+    return hashlib.sha256(f"{wanted}\0{python}".encode()).hexdigest()[:12]
+
+
+def installer_name(installer: Mapping[str, Any]) -> str:
+    """What a mark of completeness says of an installer, as ``Virtualenvs`` takes it."""
+    return f"uv {installer['uv_version']}" if installer["installer"] == "uv" else "pip"
+
+
+def now() -> str:
+    """The time in UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def interpreter(name: str) -> str:

@@ -1,4 +1,4 @@
-"""plugins/module_utils/app_virtualenv.py: pip's settings as uv's, secrets out of what programs say."""
+"""plugins/module_utils/virtualenv.py: pip's settings as uv's, secrets out of what programs say."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.celeriac.fleet.plugins.module_utils import app_virtualenv as virtualenv
+from ansible_collections.celeriac.fleet.plugins.module_utils import virtualenv
 
 LISTED = """\
 :env:.timeout='30'
@@ -115,7 +115,7 @@ class Module:
 @pytest.mark.parametrize("installer", ["uv", "pip"])
 def test_secrets_go_by_the_environment_never_by_arguments(tmp_path: Path, installer: str) -> None:
     module = Module(tmp_path)
-    made = virtualenv.Virtualenvs(module, {**SECRET, "ca": "PEM"}, str(tmp_path / "cache"), 7)
+    made = virtualenv.Virtualenvs(module, {}, {**SECRET, "ca": "PEM"}, str(tmp_path / "cache"), 7)
     arguments = (str(tmp_path / "venv"), "/usr/bin/python3", ["--requirement", "r.txt"], "/", "")
     made.with_uv("/uv", *arguments) if installer == "uv" else made.with_pip(*arguments)
     for command, options in module.calls:
@@ -128,7 +128,7 @@ def test_secrets_go_by_the_environment_never_by_arguments(tmp_path: Path, instal
 
 
 def test_a_step_that_fails_says_what_its_program_said(tmp_path: Path) -> None:
-    made = virtualenv.Virtualenvs(Module(tmp_path, 1, "no k3y-of-the-build"), SECRET, str(tmp_path), 7)
+    made = virtualenv.Virtualenvs(Module(tmp_path, 1, "no k3y-of-the-build"), {}, SECRET, str(tmp_path), 7)
     with pytest.raises(virtualenv.BuildError, match=r"\AInstalling failed:\nno \*\*\*\Z"):
         made.run("Installing", ["false"], "/")
 
