@@ -9,14 +9,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.celeriac.fleet.plugins.plugin_utils.celery_probe import program
+from ansible_collections.celeriac.fleet.plugins.plugin_utils.celery_probe import author, program
 
 CHECKED = ".celeriac-checked"
 
 
 def digest(arguments: Mapping[str, Any]) -> str:
     """A digest of all that the outcome of a check depends on, besides the release and its environment."""
-    told = {key: value for key, value in arguments.items() if key not in ("directory", "current", "environment_file")}
+    places = ("directory", "current", "environment_file", "trail")
+    told = {key: value for key, value in arguments.items() if key not in places}
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
@@ -46,7 +47,7 @@ class ActionModule(ActionBase):
         tasks = good(said.replace("\r\n", "\n"), arguments["digest"])
         if tasks is not None:
             return {"changed": False, "tasks": tasks}
-        arguments["program"] = program()
+        arguments |= {"program": program(), **author()}
         return dict(
             self._execute_module(module_name="celeriac.fleet.celery_check", module_args=arguments, task_vars=task_vars)
         )

@@ -14,6 +14,8 @@ description:
     consumes.
   - Warns of tasks that the release before had and this one hasn't, since nodes discard a queued task that they don't
     know, and of settings with which a stop or a killed node loses tasks.
+  - A release that is refused is a line in the file I(trail), as M(celeriac.fleet.celery_rollout) writes them; its
+    C(result) is C(refused).
   - A release that was found good with the same arguments isn't imported again.
 options:
   app: {description: "What C(celery -A) takes.", type: str, required: true}
@@ -24,6 +26,11 @@ options:
   program:
     description: "What runs in the application: file name and text. Set by the action plugin."
     type: dict
+  trail:
+    description: File on the host with a line of JSON for each rollout. Nothing is written down without it.
+    type: path
+  by: {description: Who runs it on the controller. Set by the action plugin., type: str, default: ""}
+  controller: {description: The controller's host name. Set by the action plugin., type: str, default: ""}
   pools: {description: Pools of the nodes., type: list, elements: str, default: []}
   scheduler: {description: Beat's scheduler., type: str}
   fleet_queues: {description: Queues that some node of the fleet consumes., type: list, elements: str, required: true}
@@ -59,7 +66,7 @@ advice: {description: What was warned of., returned: when the release was import
 import hashlib
 import json
 import os
-from typing import Any
+from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celeriac.fleet.plugins.module_utils.celery_app import (
@@ -68,6 +75,7 @@ from ansible_collections.celeriac.fleet.plugins.module_utils.celery_app import (
     ProbeError,
     read_environment,
 )
+from ansible_collections.celeriac.fleet.plugins.module_utils.trail import Trail
 
 CHECKED = ".celeriac-checked"
 LIMIT = 120  # seconds that an import may take
@@ -147,6 +155,15 @@ def file_digest(path: str) -> str:
         return hashlib.sha256(file.read()).hexdigest()
 
 
+def refuse(module: AnsibleModule, reason: str) -> NoReturn:
+    """Fail, with a line in the trail."""
+    params, release = module.params, os.path.basename(module.params["directory"])
+    before = os.path.basename(os.path.realpath(params["current"]))
+    about = {"release": release, "before": before, "by": params["by"], "controller": params["controller"]}
+    Trail(None if module.check_mode else params["trail"], about).end("refused", reason)
+    module.fail_json(msg=f"Release {release} isn't used, the running one is untouched: {reason}")
+
+
 def main() -> None:
     string, path = {"type": "str", "required": True}, {"type": "path", "required": True}
     strings = {"type": "list", "elements": "str"}
@@ -158,6 +175,9 @@ def main() -> None:
             "environment_file": path,
             "user": string,
             "program": {"type": "dict", "no_log": True},  # long, for no log
+            "trail": {"type": "path"},
+            "by": {"type": "str", "default": ""},
+            "controller": {"type": "str", "default": ""},
             "pools": {**strings, "default": []},
             "scheduler": {"type": "str"},
             "fleet_queues": {**strings, "required": True},
@@ -174,8 +194,6 @@ def main() -> None:
     now = {"arguments": params["digest"], "environment": file_digest(params["environment_file"])}
     if now.items() <= known.items():
         module.exit_json(changed=False, tasks=known["tasks"])
-    release = os.path.basename(directory)
-    start = f"Release {release} isn't used, the running one is untouched: "
     variables = read_environment(params["environment_file"])
     try:
         with Probe(f"{directory}/.venv", directory, params["user"], variables, params["program"]) as probe:
@@ -183,10 +201,10 @@ def main() -> None:
             probe.call("load", limit=LIMIT, app=params["app"])
             found = probe.call("check", limit=LIMIT, pools=params["pools"], scheduler=params["scheduler"])
     except ProbeError as error:
-        module.fail_json(msg=f"{start}importing {params['app']} failed: {error}\n{error.output}".rstrip())
+        refuse(module, f"importing {params['app']} failed: {error}\n{error.output}".rstrip())
     said = outdated(old) + problems(found, params["fleet_queues"], params["app"])
     if said:
-        module.fail_json(msg=start + "; ".join(said) + ".")
+        refuse(module, "; ".join(said) + ".")
     before = checked(os.path.realpath(params["current"])).get("tasks", [])
     advice = warnings(found, before, params["visibility_timeout"])
     for warning in advice:

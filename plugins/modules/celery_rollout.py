@@ -18,6 +18,10 @@ description:
     Without a previous release everything is left as it is.
   - If all come up, ends the journal and stamps the release as one that was live.
   - What has to be restarted is read off the host, so a rollout that was interrupted is continued by the next.
+  - A rollout that starts a node, ends a deployment or fails is a line in the file I(trail), with C(time) (UTC),
+    C(release), C(before) (the release before), C(by), C(controller), C(result), C(reason) (a sentence), C(seconds) and
+    C(nodes) (that were started or restarted). C(result) is C(live), C(reverted), C(failed) or, where the module was
+    killed, C(interrupted). The file is root's alone and has the last 200 rollouts. Going back doesn't undo it.
   - Nodes whose unit is masked are held by an operator (C(playbooks/drain-node.yml)) and left alone.
   - Refuses a Celery or kombu before 5.7, whose workers may stop consuming after a reconnect.
 options:
@@ -55,6 +59,11 @@ options:
     description: "What runs in the application: file name and text. Set by the action plugin."
     type: dict
   undo: {description: Directory of the journal that the tasks before have kept., type: path}
+  trail:
+    description: File on the host with a line of JSON for each rollout. Nothing is written down without it.
+    type: path
+  by: {description: Who runs it on the controller. Set by the action plugin., type: str, default: ""}
+  controller: {description: The controller's host name. Set by the action plugin., type: str, default: ""}
   timeout: {description: Seconds that a node may take to come up., type: int, default: 60}
   restart: {description: Whether to restart every node., type: bool, default: false}
   batch: {description: Nodes that are restarted at the same time., type: int, default: 1}
@@ -107,6 +116,7 @@ from ansible_collections.celeriac.fleet.plugins.module_utils.celery_app import (
     read_environment,
 )
 from ansible_collections.celeriac.fleet.plugins.module_utils.systemd_state import SYSTEM, Units, seconds
+from ansible_collections.celeriac.fleet.plugins.module_utils.trail import Trail
 from ansible_collections.celeriac.fleet.plugins.module_utils.undo import Undo
 
 LIVE = ".celeriac-live"
@@ -134,6 +144,8 @@ class Rollout:
         self.module, self.params, self.units = module, module.params, Units(module)
         self.host = socket.gethostname()
         self.undo = Undo(self.params["undo"] or "/nonexistent")
+        self.trail = Trail(None if module.check_mode else self.params["trail"], self.about())
+        self.touched: list[str] = []
         self.found_astray: list[str] = []
         self.seconds: dict[str, dict[str, float]] = {}
         self.begun = time.time()
@@ -142,6 +154,13 @@ class Rollout:
         self.held = [unit for unit, state in shown.items() if state["LoadState"] == "masked"]
         self.nodes = {node["unit"]: node for node in self.params["nodes"] if node["unit"] not in self.held}
         self.new_host = all(state["ActiveState"] in ("inactive", "failed") for state in shown.values())
+
+    def about(self) -> dict[str, str]:
+        """What the trail says of this rollout from its beginning."""
+        now = os.path.basename(os.path.realpath(self.params["directory"]))
+        saved = [entry for entry in self.undo.entries() if entry["path"] == self.params["directory"]]
+        before = os.path.basename(saved[0].get("target", "")) if saved else now
+        return {"release": now, "before": before, "by": self.params["by"], "controller": self.params["controller"]}
 
     def run(self) -> None:
         target = self.params["target"]
@@ -159,7 +178,9 @@ class Rollout:
                 self.back(f"{self.params['app']} can't ask its nodes: {error}", due or list(self.nodes))
             if target in start:
                 self.units.run("start", target)
-            self.live(due)
+            if self.touched or self.undo.entries():  # else nothing was changed, now or by a run that was interrupted
+                self.trail.end("live", nodes=self.touched)
+            self.live()
         done = {**self.units.done, "started": start, "restarted": restart}
         done["restarted"] += self.found_astray
         after = "".join(f"{verb}: {', '.join(names)}\n" for verb, names in done.items() if names)
@@ -200,9 +221,11 @@ class Rollout:
 
     def bring_up(self, probe: Probe, units: list[str]) -> None:
         """Start or restart units that may be stopped at the same time, and wait for their nodes."""
+        self.trail.begin()
         begun = time.monotonic()
         self.drain(probe, units)
         drained = time.monotonic()
+        self.touched += [self.nodes[unit]["name"] for unit in units]
         rc, _, err = self.module.run_command(["systemctl", "--no-pager", "restart", *units])
         restarted = time.monotonic()
         if rc != 0:
@@ -264,13 +287,15 @@ class Rollout:
         """Fail with ``reason`` and the last words of ``units``, after going back to what the journal holds."""
         words = self.last_words(units)
         release = os.path.basename(os.path.realpath(self.params["directory"]))
-        entries = {entry["path"]: entry["kind"] for entry in self.undo.entries()}
+        entries, outcome = {entry["path"]: entry["kind"] for entry in self.undo.entries()}, "failed"
         if not entries:
             result = "Nothing was changed before, so there is nothing to go back to."
         elif entries.get(self.params["directory"]) == "absent":
             result = "There is no previous release to go back to: everything was left as it is."
         else:
             result = self.revert()
+            outcome = "failed" if self.undo.entries() else "reverted"
+        self.trail.end(outcome, reason, self.touched)
         self.module.fail_json(msg="\n".join([f"Release {release} failed on {self.host}: {reason}", result, *words]))
 
     def revert(self) -> str:
@@ -322,7 +347,7 @@ class Rollout:
                     return found[1]
         return str(self.params["app"])
 
-    def live(self, due: list[str]) -> None:
+    def live(self) -> None:
         """End the journal, and stamp the release where it became live just now."""
         stamp = os.path.join(os.path.realpath(self.params["directory"]), LIVE)
         if not os.path.isdir(os.path.dirname(stamp)):
@@ -393,6 +418,9 @@ def main() -> None:
             "user": string,
             "program": {"type": "dict", "no_log": True},  # long, for no log
             "undo": {"type": "path"},
+            "trail": {"type": "path"},
+            "by": {"type": "str", "default": ""},
+            "controller": {"type": "str", "default": ""},
             "timeout": {"type": "int", "default": 60},
             "restart": {"type": "bool", "default": False},
             "batch": {"type": "int", "default": 1},

@@ -35,6 +35,7 @@ options:
   virtualenv: {description: The application's virtualenv., type: path, required: true}
   environment_file: {description: The application's C(EnvironmentFile=)., type: path, required: true}
   user: {description: The user to ask as., type: str, required: true}
+  trail: {description: The file that M(celeriac.fleet.celery_rollout) writes rollouts down in., type: path}
   program:
     description: "What runs in the application: file name and text. Set by the action plugin."
     type: dict
@@ -67,6 +68,13 @@ releases:
   returned: success
   type: list
   elements: dict
+rollout:
+  description:
+    - The last rollout as M(celeriac.fleet.celery_rollout) has it in its trail. C(result) is also C(running), or
+      C(refused) where M(celeriac.fleet.celery_check) failed.
+    - Null if there was none.
+  returned: success
+  type: dict
 nodes:
   description:
     - For each node C(name), C(unit), C(state) (systemd's, or absent), C(result), C(restarts) (by systemd since it was
@@ -103,6 +111,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celeriac.fleet.plugins.module_utils.celery_app import Probe, ProbeError, read_environment
 from ansible_collections.celeriac.fleet.plugins.module_utils.systemd_state import parse_show, seconds
+from ansible_collections.celeriac.fleet.plugins.module_utils.trail import Trail
 
 LIVE = ".celeriac-live"
 PROPERTIES = "LoadState ActiveState SubState Result NRestarts MainPID MemoryCurrent ActiveEnterTimestamp".split()
@@ -199,6 +208,7 @@ def main() -> None:
             "virtualenv": path,
             "environment_file": path,
             "user": string,
+            "trail": {"type": "path"},
             "program": {"type": "dict", "no_log": True},  # long, for no log
         },
         supports_check_mode=True,
@@ -225,6 +235,7 @@ def main() -> None:
         time=now,
         release=os.path.basename(os.path.realpath(params["directory"])),
         releases=live_releases(params["directory"]),
+        rollout=Trail(params["trail"]).last(),
         nodes=[{**node, **answers.get(node["name"], {})} for node in nodes],
         beat={**beat, "tick": None if tick is None else max(0.0, now - tick)},
         **found,

@@ -89,7 +89,8 @@ def app_paths(name: str) -> dict[str, str]:
     :param name: ``app_name``
     :returns: ``home``, in it ``releases`` and the link ``current``; ``etc``, in it ``environment_file`` and
         ``next_environment_file``, that of the release which goes live next; ``state``, which the application may write;
-        ``cache``, of what builds downloaded; ``undo``, what a deployment replaced, until it is finished
+        ``cache``, of what builds downloaded; ``undo``, what a deployment replaced, until it is finished; ``trail``, a
+        line for each rollout
     """
     home, etc = f"/opt/{name}", f"/etc/{name}"
     return {
@@ -102,6 +103,7 @@ def app_paths(name: str) -> dict[str, str]:
         "state": f"/var/lib/{name}",
         "cache": f"/var/cache/{name}",
         "undo": f"/var/lib/celeriac/{name}/undo",
+        "trail": f"/var/lib/celeriac/{name}/rollouts.jsonl",
     }
 
 

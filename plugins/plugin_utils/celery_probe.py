@@ -6,6 +6,9 @@ Python has no Celery, and its Lua isn't Python.
 
 from __future__ import annotations
 
+import getpass
+import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +22,22 @@ def program() -> dict[str, str]:
     return {path.name: path.read_text(encoding="utf-8") for path in sorted(PROBE.glob("*.*")) if path.is_file()}
 
 
+def author() -> dict[str, str]:
+    """Who runs a task from where, for the trail of rollouts: ``by`` and ``controller``."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # in a container, of a user that has no name
+        user = f"uid {os.getuid()}"
+    return {"by": user, "controller": socket.gethostname()}
+
+
 class ProbeAction(ActionBase):
     """Runs the module of the task's name, with the option C(program)."""
 
+    def arguments(self) -> dict[str, Any]:
+        """What the module gets."""
+        return {**self._task.args, "program": program()}
+
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
-        arguments = {**self._task.args, "program": program()}
-        return dict(self._execute_module(module_args=arguments, task_vars=task_vars))
+        return dict(self._execute_module(module_args=self.arguments(), task_vars=task_vars))

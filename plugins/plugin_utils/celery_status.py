@@ -21,6 +21,13 @@ STATES = {
 ORDER = [*STATES.values(), "no answer", "wrong queues", "old release", "not asked", "running", "held"]
 GONE = "unreachable: "
 WELL = ("running", "held", "not asked")
+# how a rollout ended that needs somebody's attention
+UNFINISHED = {
+    "failed": "failed",
+    "reverted": "failed and was reverted",
+    "refused": "was refused",
+    "interrupted": "was interrupted",
+}
 
 
 def celery_status(results: Mapping[str, Mapping[str, Any]], app: str, redbeat: bool = False) -> Document:
@@ -56,6 +63,7 @@ def celery_status(results: Mapping[str, Mapping[str, Any]], app: str, redbeat: b
             "host": host,
             "release": result.get("release", ""),
             "releases": [{**each, "live": _time(each["live"])} for each in result.get("releases", [])],
+            "rollout": result.get("rollout"),
             "error": result.get("error", "") if host in told else _unreadable(result),
         }
         for host, result in results.items()
@@ -100,6 +108,7 @@ def _problems(document: Document, complete: bool, redbeat: bool) -> Iterator[str
                 "can't ask its nodes: " if host["release"] else "is " if host["error"].startswith(GONE) else "failed: "
             )
             yield f"{host['host']} {what}{host['error']}."
+    yield from (_rollout(host["host"], host["rollout"]) for host in document["hosts"] if _unfinished(host["rollout"]))
     releases = {host["host"]: host["release"] for host in document["hosts"] if host["release"]}
     if len(set(releases.values())) > 1:
         yield f"The hosts have different releases: {', '.join(f'{name} on {host}' for host, name in releases.items())}."
@@ -115,6 +124,19 @@ def _problems(document: Document, complete: bool, redbeat: bool) -> Iterator[str
         yield "Beat runs on no host."
     if len(running) > 1 and not redbeat:
         yield f"Beat runs on {' and '.join(running)}, so that every scheduled task runs more than once."
+
+
+def _unfinished(rollout: Mapping[str, Any] | None) -> bool:
+    """Whether a rollout, the last of its host, needs somebody's attention."""
+    return rollout is not None and rollout["result"] in UNFINISHED
+
+
+def _rollout(host: str, rollout: Mapping[str, Any]) -> str:
+    """What is told of such a rollout, a sentence."""
+    when = f"{rollout['time'][:16].replace('T', ' ')} UTC"
+    who = f"release {rollout['release']}, by {rollout['by']} on {rollout['controller']}"
+    reason = f": {rollout['reason']}" if rollout["reason"] else "."
+    return f"{host}'s last rollout {UNFINISHED[rollout['result']]} at {when} ({who}){reason}"
 
 
 def _wrong(node: Mapping[str, Any], releases: Mapping[str, str]) -> str:

@@ -132,6 +132,12 @@ class Worker:
         """The directory of the release that is current."""
         return str(self.host.file(f"/opt/{self.app}/current").linked_to)
 
+    def rollouts(self) -> list[dict[str, Any]]:
+        """The trail of its rollouts, the latest last, which root alone may read."""
+        file = self.host.file(f"/var/lib/celeriac/{self.app}/rollouts.jsonl")
+        assert (file.user, file.mode) == ("root", 0o600)
+        return [json.loads(line) for line in file.content_string.splitlines()]
+
     def run(self, *command: str) -> str:
         """Run a command of the application's virtualenv in its environment; its standard output."""
         return str(self.host.check_output(shlex.join([f"{self.app}-run", *command])))

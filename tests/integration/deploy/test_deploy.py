@@ -13,7 +13,7 @@ from tests.support.live import Variables
 from tests.support.load import Ledger, Line
 from tests.support.releases import Deployments
 from tests.support.servers import Server
-from tests.support.site import Run
+from tests.support.site import Run, Site
 from tests.support.waiting import wait_for
 
 testinfra_hosts = ["ansible://redis"]
@@ -48,12 +48,13 @@ def test_all_hosts_and_nodes_may_change_in_one_batch(ledger: Ledger, deployments
     assert deployments.names() == {new.name}
 
 
-# what is wrong -> how its release is made, and what is said of it
-BROKEN: dict[str, tuple[dict[str, Any], str]] = {
+# what is wrong -> how its release is made, what is said of it, and its result in the trail
+BROKEN: dict[str, tuple[dict[str, Any], str, str]] = {
     "crashes on import": (
         {"replacements": [("import redis\n", "import redis\nimport nothing_such\n")]},
         r"Release \w{12} isn't used, the running one is untouched: importing ledger failed: "
         r"ModuleNotFoundError: No module named 'nothing_such'",
+        "refused",
     ),
     "registers no task": (
         {
@@ -63,10 +64,12 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
             ]
         },
         r"isn't used, the running one is untouched: ledger registers no task",
+        "refused",
     ),
     "needs what doesn't exist": (
         {"requirements": "celery[redis]==5.7.0\nno-such-package-as-this==1.0\n"},
         r"no-such-package-as-this",
+        "",
     ),
     "never answers": (
         {
@@ -79,16 +82,19 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
             ]
         },
         r"Release \w{12} failed on worker\d: .*\n\s+Release \w{12} was put back on worker\d: 2 of 2 nodes answer again",
+        "reverted",
     ),
 }
+TOLD = {"refused": "was refused", "reverted": "failed and was reverted"}
 
 
 @pytest.mark.parametrize("how", BROKEN)
 def test_a_broken_release_is_stopped_and_the_old_one_serves_throughout(
-    how: str, ledger: Ledger, deployments: Deployments
+    how: str, ledger: Ledger, deployments: Deployments, fleet: Fleet, site: Site
 ) -> None:
-    changes, said = BROKEN[how]
-    old = deployments.current()
+    changes, said, result = BROKEN[how]
+    old, worker = deployments.current(), fleet["worker1"]
+    rollouts = worker.rollouts()
     broken = deployments.source(*changes.get("replacements", []), requirements=changes.get("requirements", ""))
     with ledger.load(60) as running:
         ledger.wait_for(60)
@@ -103,6 +109,13 @@ def test_a_broken_release_is_stopped_and_the_old_one_serves_throughout(
     assert (report.lost, report.twice) == ([], [])
     assert set(report.releases) == {old.name}
     assert deployments.names() == {old.name}
+    if not result:  # it never became a release
+        assert worker.rollouts() == rollouts
+        return
+    last = worker.rollouts()[-1]
+    live = worker.release().rpartition("/")[2]
+    assert (last["result"], last["before"], last["release"] != live) == (result, live, True)
+    assert [each for each in site.status()["problems"] if each.startswith(f"worker1's last rollout {TOLD[result]}")]
 
 
 def tail(output: str) -> str:
@@ -209,6 +222,13 @@ def test_old_releases_go_and_the_one_before_stays(rolled: Rolled) -> None:
     for name in before:
         assert before[name] > {rolled.links[0]}
         assert after[name] == set(rolled.links)
+
+
+def test_a_rollout_that_succeeded_is_the_last_one(rolled: Rolled, fleet: Fleet, site: Site) -> None:
+    for worker in fleet.values():
+        last = worker.rollouts()[-1]
+        assert (last["result"], last["release"]) == ("live", rolled.links[1].rpartition("/")[2])
+    assert not [each for each in site.status()["problems"] if "last rollout" in each]
 
 
 def test_a_deployment_of_what_is_there_changes_nothing(rolled: Rolled) -> None:

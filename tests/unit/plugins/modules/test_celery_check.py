@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.celeriac.fleet.plugins.module_utils.trail import Trail
 from ansible_collections.celeriac.fleet.plugins.modules import celery_check as plugin
 from ansible_collections.celeriac.fleet.plugins.plugin_utils.celery_probe import program
 
@@ -52,6 +53,9 @@ def check(tmp_path: Path) -> Check:
             "fleet_queues": ["default"],
             "digest": "d",
             "program": program(),
+            "trail": str(tmp_path / "trail" / "rollouts.jsonl"),
+            "by": "alice",
+            "controller": "ctl",
         }
         return run_module(plugin, {**given, **arguments}, tmp_path, check=check)
 
@@ -151,3 +155,20 @@ def test_check_mode_leaves_nothing_behind_and_gets_along_without_a_release(check
     assert check(SHOP, check=True)["tasks"] == ["shop.pay"]
     assert not (tmp_path / "one" / ".celeriac-checked").exists()
     assert check(SHOP, check=True, directory=str(tmp_path / "none"))["tasks"] == []
+
+
+def test_a_release_that_is_refused_is_in_the_trail(check: Check, tmp_path: Path) -> None:
+    (tmp_path / "current").symlink_to(tmp_path / "zero")
+    check("raise RuntimeError('no database')", check=True)
+    check(SHOP)
+    assert not (tmp_path / "trail").exists()
+    check("raise RuntimeError('no database')", "two")
+    (entry,) = Trail(str(tmp_path / "trail" / "rollouts.jsonl")).entries()
+    assert {key: entry[key] for key in ("result", "release", "before", "by", "controller", "reason")} == {
+        "result": "refused",
+        "release": "two",
+        "before": "zero",
+        "by": "alice",
+        "controller": "ctl",
+        "reason": "importing shop failed: RuntimeError: no database",
+    }

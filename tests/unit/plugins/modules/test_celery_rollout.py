@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from ansible_collections.celeriac.fleet.plugins.module_utils import systemd_state as state
 from ansible_collections.celeriac.fleet.plugins.module_utils.celery_app import ProbeError
+from ansible_collections.celeriac.fleet.plugins.module_utils.trail import Trail
 from ansible_collections.celeriac.fleet.plugins.module_utils.undo import Undo
 from ansible_collections.celeriac.fleet.plugins.modules import celery_rollout as plugin
 
@@ -125,11 +126,18 @@ def rollout(systemctl: Systemctl, nodes: Nodes, opt: Path) -> Rollout:
             "environment_file": "/x",
             "user": "shop",
             "undo": str(opt / "undo"),
+            "trail": str(opt / "trail" / "rollouts.jsonl"),
+            "by": "alice",
+            "controller": "ctl",
             "timeout": 0,
         }
         return run_module(plugin, {**given, **arguments}, opt, check=check)
 
     return run
+
+
+def trail(opt: Path) -> list[dict[str, Any]]:
+    return Trail(str(opt / "trail" / "rollouts.jsonl")).entries()
 
 
 def changes(systemctl: Systemctl) -> list[tuple[str, ...]]:
@@ -329,3 +337,48 @@ def test_an_old_celery_is_refused_before_anything_is_loaded(
     assert "celery 5.6.2 may stop consuming after a reconnect to Redis: require celery>=5.7" in result["msg"]
     assert nodes.apps == []
     assert systemctl.did == []
+
+
+# -- the trail
+
+
+def told(opt: Path) -> list[tuple[str, ...]]:
+    return [(each["result"], each["release"], each["before"], each["by"], each["controller"]) for each in trail(opt)]
+
+
+def test_a_rollout_that_restarts_nodes_is_written_down(rollout: Rollout, opt: Path) -> None:
+    rollout(changed=("a",))
+    assert told(opt) == [("live", "two", "two", "alice", "ctl")]
+    assert (trail(opt)[0]["nodes"], trail(opt)[0]["reason"]) == (["a"], "")
+
+
+def test_a_rollout_that_has_nothing_to_do_is_not(rollout: Rollout, opt: Path) -> None:
+    rollout()
+    rollout(check=True, changed=("a",))
+    assert not (opt / "trail").exists()
+
+
+def test_one_that_only_ends_what_was_interrupted_is(rollout: Rollout, switched: Path) -> None:
+    """Its nodes were restarted before it was killed."""
+    rollout()
+    assert told(switched) == [("live", "two", "one", "alice", "ctl")]
+
+
+def test_one_that_was_put_back_is_written_down_and_stays(rollout: Rollout, switched: Path, nodes: Nodes) -> None:
+    nodes.queues = {"a": ["celery"]}
+    rollout(changed=("a",))
+    assert told(switched) == [("reverted", "two", "one", "alice", "ctl")]
+    assert trail(switched)[0]["reason"] == f"a@{HOST} consumes celery, not default."
+
+
+def test_one_that_could_not_be_put_back_failed(rollout: Rollout, switched: Path, nodes: Nodes) -> None:
+    nodes.silent = {"a"}
+    rollout(changed=("a",))
+    assert [result for result, *_ in told(switched)] == ["failed"]
+
+
+def test_a_node_that_is_silent_is_a_failure_even_if_nothing_changed(rollout: Rollout, opt: Path, nodes: Nodes) -> None:
+    nodes.silent = {"a"}
+    rollout()
+    assert told(opt) == [("failed", "two", "two", "alice", "ctl")]
+    assert trail(opt)[0]["nodes"] == []

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.celeriac.fleet.plugins.module_utils.trail import Trail
 from ansible_collections.celeriac.fleet.plugins.modules import celery_status as plugin
 
 from tests.support.harness import run_module
@@ -138,6 +139,7 @@ def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(plugin, "last_tick", lambda *_: None)
         node = {"name": "crawler", "queues": ["mail"], "unit": "shop-worker@crawler.service"}
         paths = dict.fromkeys(("directory", "virtualenv", "environment_file", "beat_log"), "/x")
+        paths["trail"] = str(tmp_path / "rollouts.jsonl")
         rest = {"app": "shop", "user": "shop", "queues": ["mail"], "beat": "shop-beat.service"}
         return run_module(plugin, {**rest, **paths, "nodes": [node]}, tmp_path, check=True)
 
@@ -164,3 +166,10 @@ def test_an_application_that_can_not_be_asked_is_no_failure(look: Any) -> None:
     result = look(Answers("Connection refused"), shown())
     assert (result["error"], result["nodes"][0]["state"]) == ("Connection refused", "active")
     assert "queues" not in result
+
+
+def test_the_last_rollout_is_told(look: Any, tmp_path: Path) -> None:
+    assert look(Answers(), shown())["rollout"] is None
+    for result in ("live", "failed"):
+        Trail(str(tmp_path / "rollouts.jsonl"), {"release": "two"}).end(result, "No answer.")
+    assert look(Answers(), shown())["rollout"].items() >= {"result": "failed", "reason": "No answer."}.items()

@@ -196,3 +196,45 @@ def test_spans_of_time(seconds: float | None, text: str) -> None:
 @pytest.mark.parametrize(("size", "text"), [(None, ""), (70 * 2**20, "70M"), (3 * 2**29, "1.5G")])
 def test_sizes(size: int | None, text: str) -> None:
     assert plugin._size(size) == text
+
+
+# -- the last rollout
+
+
+ROLLOUT = {
+    "time": "2026-11-21T02:14:07.123+00:00",
+    "release": "new",
+    "before": "old",
+    "by": "alice",
+    "controller": "ctl",
+    "result": "reverted",
+    "reason": "No answer from a@one within 60 seconds.",
+    "seconds": 71.2,
+    "nodes": ["a"],
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        (
+            {},
+            "one's last rollout failed and was reverted at 2026-11-21 02:14 UTC (release new, by alice on ctl): "
+            "No answer from a@one within 60 seconds.",
+        ),
+        (
+            {"result": "interrupted", "reason": ""},
+            "one's last rollout was interrupted at 2026-11-21 02:14 UTC (release new, by alice on ctl).",
+        ),
+    ],
+)
+def test_a_last_rollout_that_failed_is_a_problem(changes: dict[str, Any], problem: str) -> None:
+    document = plugin.celery_status({"one": told(node("a@one"), rollout={**ROLLOUT, **changes})}, "shop")
+    assert document["problems"] == [problem]
+    assert document["hosts"][0]["rollout"] == {**ROLLOUT, **changes}
+    assert "! one's last rollout" in plugin.celery_status_table(document)
+
+
+@pytest.mark.parametrize("rollout", [None, {**ROLLOUT, "result": "live"}, {**ROLLOUT, "result": "running"}])
+def test_another_last_rollout_is_none(rollout: dict[str, Any] | None) -> None:
+    assert plugin.celery_status({"one": told(node("a@one"), rollout=rollout)}, "shop")["problems"] == []
