@@ -81,8 +81,15 @@ def entry_points(role: str) -> dict[str, dict[str, Any]]:
 
 
 def defaults(role: str) -> dict[str, Any]:
-    """A role's defaults."""
-    return dict(read_yaml(ROOT / "roles" / role / "defaults/main.yml") or {})
+    """A role's defaults; none if it has no file of them."""
+    path = ROOT / "roles" / role / "defaults/main.yml"
+    return dict(read_yaml(path) or {}) if path.exists() else {}
+
+
+def internals(role: str) -> dict[str, Any]:
+    """A role's constants and derived values, not templated; none if it has no file of them."""
+    path = ROOT / "roles" / role / "vars/main.yml"
+    return dict(read_yaml(path) or {}) if path.exists() else {}
 
 
 FACTS = {
@@ -167,7 +174,8 @@ def _files(inventory: Inventory, role: str, host: str, more: Mapping[str, Any]) 
     loader, directory = inventory.loader, ROOT / "roles" / role
 
     def trusted(name: str) -> Any:
-        return loader.load_from_file(str(directory / name), trusted_as_template=True) or {}
+        path = directory / name
+        return (loader.load_from_file(str(path), trusted_as_template=True) or {}) if path.exists() else {}
 
     variables = {
         **trusted("defaults/main.yml"),

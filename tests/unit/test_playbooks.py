@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.harness import ROLES, ROOT, read_yaml
+from tests.support.harness import ROLES, ROOT, defaults, read_yaml
 
 PLAYBOOKS = [ROOT / "site.yml", *sorted((ROOT / "playbooks").glob("*.yml"))]
 TASKS = sorted((ROOT / "roles").glob("*/tasks/*.yml"))
@@ -135,7 +135,7 @@ def test_a_role_reads_neither_groups_nor_other_hosts_nor_the_controllers_environ
 
 @pytest.mark.parametrize("role", ROLES)
 def test_defaults_are_literals(role: str) -> None:
-    assert "{{" not in (ROOT / "roles" / role / "defaults/main.yml").read_text()
+    assert "{{" not in str(defaults(role))
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=relative)

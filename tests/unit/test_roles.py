@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from ansible_collections.celeriac.fleet.plugins.plugin_utils.site_roles import site_roles
 
-from tests.support.harness import ROLES, ROOT, Inventory, defaults, entry_points, read_yaml
+from tests.support.harness import ROLES, ROOT, Inventory, defaults, entry_points, internals, read_yaml
 
 # what another role of the same host declares, with its reason
 BORROWED = {("app", "celery_app"): "only in the usage example of app-run, with a default"}
@@ -80,7 +80,7 @@ def test_every_option_is_used(role: str, path: str, option: dict[str, Any]) -> N
 @pytest.mark.parametrize("role", ROLES)
 def test_every_variable_that_is_used_is_declared(role: str) -> None:
     directory = ROOT / "roles" / role
-    variables = read_yaml(directory / "vars/main.yml") or {}
+    variables = internals(role)
     tasks = [file.read_text() for file in (directory / "tasks").glob("*.yml")]
     local = re.findall(r"register: (\w+)|^    (__\w+):", "".join(tasks), re.M)
     known = {*inputs(role), *variables, *(name for names in local for name in names)}
@@ -104,7 +104,7 @@ def entered(role: str) -> set[str]:
 def reads(role: str, tasks: str) -> set[str]:
     """The names that a task file of a role uses, with what its templates and the role's variables use for it."""
     directory = ROOT / "roles" / role
-    variables = read_yaml(directory / "vars/main.yml") or {}
+    variables = internals(role)
     found, left = set(), [(directory / "tasks" / f"{tasks}.yml").read_text()]
     while left:
         text = left.pop()
@@ -126,7 +126,7 @@ def test_each_task_file_that_a_playbook_enters_is_declared_with_its_inputs_and_r
     for entry in set(declared) - {"main"}:
         assert set(declared[entry]["options"]) == reads(role, entry) & set(inputs(role)), entry
     described = re.findall(r"RV\((\w+)", str([spec["description"] for spec in declared.values()]))
-    results = {name for name in read_yaml(ROOT / "roles" / role / "vars/main.yml") if not name.startswith("__")}
+    results = {name for name in internals(role) if not name.startswith("__")}
     assert set(described) == results
 
 
