@@ -9,20 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
+from ansible_collections.celeriac.fleet.plugins.modules import app_release as module
 from ansible_collections.celeriac.fleet.plugins.plugin_utils import app_source as sources
 from ansible_collections.celeriac.fleet.plugins.plugin_utils import git_mirror as mirrors
+from ansible_collections.celeriac.fleet.plugins.plugin_utils.look_first import LookFirst
 from ansible_collections.celeriac.fleet.plugins.plugin_utils.virtualenv_lock import uv_installer
 
 ROOT = Path(__file__).resolve().parents[2]
-SETTINGS = {
-    "requirements": "",
-    "constraints": "",
-    "python": "python3",
-    "installer": "uv",
-    "only_binary": False,
-    "install_project": False,
+# What a release's id and its installation depend on, besides its source.
+SETTINGS = ("requirements", "constraints", "python", "installer", "only_binary", "install_project")
+# What the module isn't told.
+CONTROLLERS: dict[str, dict[str, Any]] = {
+    "version": {"default": ""},
+    "git": {"type": "dict", "default": {}},
+    "requirements": {"default": ""},
+    "constraints": {"default": ""},
+    "only_binary": {"type": "bool", "default": False},
 }
+ARGUMENT_SPEC = {**module.ARGUMENT_SPEC, **CONTROLLERS}
 
 
 def source_of(wanted: Mapping[str, Any], version: str, git: Mapping[str, Any]) -> Any:
@@ -43,10 +47,11 @@ def source_of(wanted: Mapping[str, Any], version: str, git: Mapping[str, Any]) -
 
 
 def look_for_release(directory: str, python: str) -> str:
-    """A shell command that succeeds if the release is complete and its virtualenv is of the host's interpreter."""
+    """A shell command that prints ``complete`` if the release is, and its virtualenv of the host's interpreter."""
     return (
         f"cd {shlex.quote(directory)} 2>/dev/null && test -e .celeriac-complete && "
-        f'test "$(readlink .venv/.celeriac-python)" = "$(readlink -f -- "$(command -v {shlex.quote(python)})")"'
+        f'test "$(readlink .venv/.celeriac-python)" = "$(readlink -f -- "$(command -v {shlex.quote(python)})")" && '
+        "echo complete"
     )
 
 
@@ -61,7 +66,7 @@ def look_for_leftovers(releases: str) -> str:
 
 def anything_to_prune(said: str, keep: int) -> bool:
     """Whether what ``look_for_leftovers`` printed may hold something to remove."""
-    parts = [set(part.split()) for part in said.replace("\r", "").split("==\n")]
+    parts = [set(part.split()) for part in said.split("==\n")]
     if len(parts) != 4:
         return any(parts)
     releases, complete, linked, virtualenvs = parts
@@ -72,52 +77,46 @@ def anything_to_prune(said: str, keep: int) -> bool:
     )
 
 
-class ActionModule(ActionBase):
+class ActionModule(LookFirst):
     """Looks whether there is something to do; builds a release from what it sends, or has releases removed."""
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        super().run(tmp, task_vars)
-        arguments = dict(self._task.args)
-        if arguments.get("state") == "pruned":
-            said = self._low_level_execute_command(look_for_leftovers(str(arguments["releases"])))["stdout"]
-            if not anything_to_prune(said, int(arguments.get("keep") or 0)):
-                return {"changed": False, "pruned": []}
-            return self._module(arguments, task_vars)
-        return self._build(arguments, task_vars)
+    MODULE = "celeriac.fleet.app_release"
+    ARGUMENT_SPEC = ARGUMENT_SPEC
 
-    def _build(self, arguments: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
-        wanted, version = arguments.pop("source"), str(arguments.pop("version", "") or "")
-        git = arguments.pop("git", None) or {}
-        settings = {name: arguments.pop(name, default) for name, default in SETTINGS.items()}
+    def prepared(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        told = {key: value for key, value in arguments.items() if key not in CONTROLLERS}
+        if arguments["state"] == "pruned":
+            return told
+        if not arguments["source"]:
+            raise AnsibleActionFail("source is missing: say what the release is made of.")
         try:
-            source = source_of(wanted, version, git)
-            plan = sources.plan(source, settings)
+            self._source = source_of(arguments["source"], arguments["version"], arguments["git"])
+            plan = sources.plan(self._source, {name: arguments[name] for name in SETTINGS})
         except (sources.SourceError, mirrors.GitError) as error:
             raise AnsibleActionFail(str(error)) from None
-        directory = f"{arguments['releases']}/{plan['release']}"
-        result = {"release": plan["release"], "directory": directory}
-        found = self._low_level_execute_command(look_for_release(directory, settings["python"]))
-        if found["rc"] == 0:
-            return {"changed": False, **result}
-        if self._task.check_mode:
-            return {"changed": True, **result}
-        arguments |= {name: settings[name] for name in ("python", "installer", "install_project")} | plan
-        if settings["installer"] == "uv":
-            arguments |= uv_installer()
-        return self._send(arguments, source, task_vars)
+        return {**told, **plan}
 
-    def _send(self, arguments: dict[str, Any], source: Any, task_vars: dict[str, Any] | None) -> dict[str, Any]:
+    def look(self, arguments: dict[str, Any]) -> str:
+        if arguments["state"] == "pruned":
+            return look_for_leftovers(arguments["releases"])
+        return look_for_release(f"{arguments['releases']}/{arguments['release']}", arguments["python"])
+
+    def settled(self, said: str, arguments: dict[str, Any]) -> dict[str, Any] | None:
+        if arguments["state"] == "pruned":
+            return None if anything_to_prune(said, arguments["keep"]) else {"changed": False, "pruned": []}
+        complete = said.strip() == "complete"
+        if not complete and not self._task.check_mode:
+            return None
+        directory = f"{arguments['releases']}/{arguments['release']}"
+        return {"changed": not complete, "release": arguments["release"], "directory": directory}
+
+    def send(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        if arguments["state"] == "pruned":
+            return super().send(arguments, variables)
+        if arguments["installer"] == "uv":
+            arguments |= uv_installer()
         with tempfile.TemporaryDirectory(prefix="celeriac-") as scratch:
             archive = Path(scratch, "release.tar.gz")
-            source.pack(archive)
-            remote = self._connection._shell.join_path(self._make_tmp_path(), "release.tar.gz")
-            self._transfer_file(str(archive), remote)
-            try:
-                return self._module({**arguments, "archive": remote}, task_vars)
-            finally:
-                self._remove_tmp_path(self._connection._shell.tmpdir)
-
-    def _module(self, arguments: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
-        return dict(
-            self._execute_module(module_name="celeriac.fleet.app_release", module_args=arguments, task_vars=task_vars)
-        )
+            self._source.pack(archive)
+            with self.copied(archive) as remote:
+                return super().send({**arguments, "archive": remote}, variables)

@@ -1,4 +1,4 @@
-"""Controller side of the celery_check module: a release that was found good isn't looked at again."""
+"""Controller side of the celery_check module: a release that passed a check isn't imported again."""
 
 from __future__ import annotations
 
@@ -8,46 +8,36 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from ansible.plugins.action import ActionBase
+from ansible_collections.celeriac.fleet.plugins.modules import celery_check as module
 from ansible_collections.celeriac.fleet.plugins.plugin_utils.celery_probe import author, program
+from ansible_collections.celeriac.fleet.plugins.plugin_utils.look_first import LookFirst
 
-CHECKED = ".celeriac-checked"
+APART = ("directory", "current", "environment_file", "program", "trail", "by", "controller", "digest")
 
 
 def digest(arguments: Mapping[str, Any]) -> str:
     """A digest of all that the outcome of a check depends on, besides the release and its environment."""
-    places = ("directory", "current", "environment_file", "trail")
-    told = {key: value for key, value in arguments.items() if key not in places}
+    told = {key: value for key, value in arguments.items() if key not in APART}
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
-def good(said: str, wanted: str) -> list[str] | None:
-    """The tasks of a release that a check with the same arguments and environment found good, by what ``look`` said."""
-    environment, _, stamp = said.strip().partition("\n")
-    try:
-        known = json.loads(stamp)
-    except ValueError:
-        return None
-    same = known.get("arguments") == wanted and known.get("environment") == environment.split(" ")[0]
-    return list(known["tasks"]) if same else None
-
-
-class ActionModule(ActionBase):
+class ActionModule(LookFirst):
     """Looks for a former check's result, then runs the module if there is none."""
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        super().run(tmp, task_vars)
-        arguments = dict(self._task.args)
-        arguments["digest"] = digest(arguments)
-        environment, stamp = (
-            shlex.quote(str(path))
-            for path in (arguments.get("environment_file"), f"{arguments.get('directory')}/{CHECKED}")
-        )
-        said = self._low_level_execute_command(f"sha256sum -- {environment} && cat -- {stamp}; true")["stdout"]
-        tasks = good(said.replace("\r\n", "\n"), arguments["digest"])
-        if tasks is not None:
-            return {"changed": False, "tasks": tasks}
-        arguments |= {"program": program(), **author()}
-        return dict(
-            self._execute_module(module_name="celeriac.fleet.celery_check", module_args=arguments, task_vars=task_vars)
-        )
+    MODULE = "celeriac.fleet.celery_check"
+    ARGUMENT_SPEC = module.ARGUMENT_SPEC
+
+    def prepared(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        return {**arguments, "digest": digest(arguments)}
+
+    def look(self, arguments: dict[str, Any]) -> str:
+        environment, stamp = arguments["environment_file"], f"{arguments['directory']}/{module.CHECKED}"
+        return f"sha256sum -- {shlex.quote(environment)} && cat -- {shlex.quote(stamp)}"
+
+    def settled(self, said: str, arguments: dict[str, Any]) -> dict[str, Any] | None:
+        environment, _, stamp = said.strip().partition("\n")
+        tasks = module.known_tasks(module.read_stamp(stamp), arguments["digest"], environment.split(" ")[0])
+        return None if tasks is None else {"changed": False, "tasks": tasks}
+
+    def send(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        return super().send({**arguments, "program": program(), **author()}, variables)

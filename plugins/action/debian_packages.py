@@ -9,45 +9,64 @@ whose check mode and diff it has.
 from __future__ import annotations
 
 import shlex
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, ClassVar
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
+from ansible_collections.celeriac.fleet.plugins.plugin_utils.look_first import LookFirst
 
 CACHE_SECONDS = 86400
 
 
-class ActionModule(ActionBase):
+def versions(said: str) -> dict[str, str]:
+    """The upstream version of each installed package, by what the look printed."""
+    found = [line.split() for line in said.splitlines() if line.startswith("installed ")]
+    return {name: version for _, name, version in found}
+
+
+def quoted(words: Iterable[str]) -> str:
+    return " ".join(map(shlex.quote, words))
+
+
+class ActionModule(LookFirst):
     """Runs ansible.builtin.apt only if a package is missing."""
 
-    _VALID_ARGS = frozenset({"name", "start", "mask"})
+    MODULE = "ansible.builtin.apt"
+    ARGUMENT_SPEC: ClassVar[dict[str, Any]] = {
+        "name": {"type": "list", "elements": "str", "required": True},
+        "start": {"type": "bool", "default": True},
+        "mask": {"type": "list", "elements": "str", "default": []},
+    }
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        super().run(tmp, task_vars)
-        names = [str(name) for name in self._task.args.get("name") or []]
-        if not names:
+    def prepared(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        if not arguments["name"]:
             raise AnsibleActionFail("name is empty: list at least one package.")
-        versions = self._versions(names)
-        if set(versions) == set(names):
-            return {"changed": False, "versions": versions}
-        arguments: dict[str, Any] = {
-            "name": names,
+        return arguments
+
+    def look(self, arguments: dict[str, Any]) -> str:
+        form = "${db:Status-Status} ${Package} ${source:Upstream-Version}\\n"
+        return f"dpkg-query --show --showformat='{form}' -- {quoted(arguments['name'])}"
+
+    def settled(self, said: str, arguments: dict[str, Any]) -> dict[str, Any] | None:
+        found = versions(said)
+        return {"changed": False, "versions": found} if found.keys() == set(arguments["name"]) else None
+
+    def send(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        packages: dict[str, Any] = {
+            "name": arguments["name"],
             "install_recommends": False,
             "update_cache": True,
             "cache_valid_time": CACHE_SECONDS,
         }
-        if not self._task.args.get("start", True) and not self._task.check_mode:
-            arguments["policy_rc_d"] = 101
-        if (mask := self._task.args.get("mask")) and not self._task.check_mode:
-            masked = self._low_level_execute_command(f"systemctl mask -- {' '.join(map(shlex.quote, mask))}")
-            if masked["rc"] != 0:
-                raise AnsibleActionFail(f"{', '.join(mask)} can't be masked: {masked['stderr'].strip()}")
-        apt = self._execute_module(module_name="ansible.builtin.apt", module_args=arguments, task_vars=task_vars)
-        return {**apt, "versions": self._versions(names)}
+        if not self._task.check_mode:
+            self._mask(arguments["mask"])
+            if not arguments["start"]:
+                packages["policy_rc_d"] = 101
+        return {**super().send(packages, variables), "versions": versions(self.ask(self.look(arguments)))}
 
-    def _versions(self, names: list[str]) -> dict[str, str]:
-        """The upstream version of each package of ``names`` that is installed."""
-        query = "dpkg-query --show --showformat='${db:Status-Status} ${Package} ${source:Upstream-Version}\\n' -- "
-        shown = self._low_level_execute_command(query + " ".join(map(shlex.quote, names)))["stdout"]
-        found = [line.split() for line in shown.splitlines() if line.startswith("installed ")]
-        return {name: version for _, name, version in found}
+    def _mask(self, units: list[str]) -> None:
+        if not units:
+            return
+        masked = self.command(f"systemctl mask -- {quoted(units)}")
+        if masked["rc"] != 0:
+            raise AnsibleActionFail(f"{', '.join(units)} can't be masked: {masked['stderr'].strip()}")

@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 from ansible_collections.celeriac.fleet.plugins.module_utils.virtualenv import directory_name
+from ansible_collections.celeriac.fleet.plugins.modules import locked_virtualenv as module
+from ansible_collections.celeriac.fleet.plugins.plugin_utils.look_first import LookFirst
 from ansible_collections.celeriac.fleet.plugins.plugin_utils.virtualenv_lock import (
     lock_id,
     lock_problems,
     uv_installer,
 )
 
-DEFAULTS = {"python": "python3", "installer": "uv", "only_binary": True}
+# What the virtualenv depends on, besides its lock.
+SETTINGS = ("python", "installer", "only_binary")
 
 
 def look_for_virtualenv(path: str, python: str) -> str:
@@ -32,28 +34,30 @@ def look_for_virtualenv(path: str, python: str) -> str:
 
 def is_settled(said: str, path: str, lock: str) -> bool:
     """Whether what ``look_for_virtualenv`` printed is a virtualenv of the lock, made with the host's interpreter."""
-    lines = said.replace("\r", "").splitlines()
+    lines = said.splitlines()
     if len(lines) != 3 or lines[1] != lines[2]:
         return False
     return lines[0] == f"{Path(path).name}-{directory_name(lock, lines[2])}"
 
 
-class ActionModule(ActionBase):
+class ActionModule(LookFirst):
     """Sends the module only to a host that has no virtualenv of the lock."""
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        super().run(tmp, task_vars)
-        arguments = DEFAULTS | self._task.args
-        text = str(arguments.get("requirements") or "")
-        if problems := list(lock_problems(text)):
+    MODULE = "celeriac.fleet.locked_virtualenv"
+    ARGUMENT_SPEC = module.ARGUMENT_SPEC
+
+    def prepared(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        if problems := list(lock_problems(arguments["requirements"])):
             raise AnsibleActionFail(" ".join(problems))
-        path, python = str(arguments.get("path")), str(arguments["python"])
-        lock = lock_id(text, {name: str(arguments[name]).lower() for name in DEFAULTS})
-        said = self._low_level_execute_command(look_for_virtualenv(path, python))["stdout"]
-        if is_settled(said, path, lock):
-            return {"changed": False, "path": path}
-        if arguments["installer"] == "uv":
-            arguments |= uv_installer()
-        arguments["lock"] = lock
-        module = "celeriac.fleet.locked_virtualenv"
-        return dict(self._execute_module(module_name=module, module_args=arguments, task_vars=task_vars))
+        built = {name: str(arguments[name]).lower() for name in SETTINGS}
+        return {**arguments, "lock": lock_id(arguments["requirements"], built)}
+
+    def look(self, arguments: dict[str, Any]) -> str:
+        return look_for_virtualenv(arguments["path"], arguments["python"])
+
+    def settled(self, said: str, arguments: dict[str, Any]) -> dict[str, Any] | None:
+        found = is_settled(said, arguments["path"], arguments["lock"])
+        return {"changed": False, "path": arguments["path"]} if found else None
+
+    def send(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        return super().send(arguments | (uv_installer() if arguments["installer"] == "uv" else {}), variables)

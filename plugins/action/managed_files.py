@@ -1,19 +1,22 @@
 """Controller side of the managed_files module: renders the templates, expands ``each``, and looks before it sends.
 
 Where one shell command finds every file and directory as it should be, the module, which costs five times as much,
-isn't run.
+isn't run. The judgement is the module's own, by its functions.
 """
 
 from __future__ import annotations
 
-import hashlib
+import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 from ansible.template import generate_ansible_template_vars, trust_as_template
+from ansible_collections.celeriac.fleet.plugins.module_utils import file_state
+from ansible_collections.celeriac.fleet.plugins.modules import managed_files as module
+from ansible_collections.celeriac.fleet.plugins.plugin_utils.look_first import LookFirst, sections
 
 Entry = dict[str, Any]
 
@@ -27,92 +30,104 @@ def expand(entry: Mapping[str, Any]) -> Iterator[tuple[Entry, Mapping[str, Any]]
     ['/etc/a', '/etc/b']
     """
     plain = {key: value for key, value in entry.items() if key != "each"}
-    if "each" not in entry:
+    if entry.get("each") is None:
         yield plain, {}
         return
     for item in entry["each"]:
-        content = {"content": item["content"]} if "content" in item and not {"src", "content"} & plain.keys() else {}
+        own = plain.get("src") is not None or plain.get("content") is not None
+        content = {"content": item["content"]} if "content" in item and not own else {}
         yield {**plain, **content, "path": plain["path"].format_map(item)}, item
 
 
-PARTS = ("files", "directories", "absent", "links")
-# What the module's argument_spec says too
-DEFAULTS = {"owner": "root", "group": "root"}
-FILE, DIRECTORY = "0644", "0755"
+PARTS = 4  # of what ``look`` prints
+EACH = {"each": {"type": "list", "elements": "dict"}}
+
+
+def with_options(option: str, **more: Any) -> dict[str, Any]:
+    """An option of the module's, whose entries have ``more``."""
+    spec = module.ARGUMENT_SPEC[option]
+    return {**spec, "options": {**spec["options"], **more}}
+
+
+ARGUMENT_SPEC = {
+    **module.ARGUMENT_SPEC,
+    "files": with_options("files", **EACH, src={"type": "str"}, content={"type": "str"}),
+    "directories": with_options("directories", **EACH),
+}
+
+
+def globs(patterns: Iterable[str]) -> str:
+    """``patterns`` for a shell, which finds at least what the module does."""
+    return " ".join(
+        "".join(part if part in "*?" else shlex.quote(part) for part in re.split(r"([*?])", re.sub(r"\[.*", "*", each)))
+        for each in patterns
+    )
 
 
 def look(arguments: Mapping[str, Any]) -> str:
-    """A shell command that prints what ``as_it_should_be`` reads: attributes, checksums, globs and links."""
-    files, directories, absent, links = (arguments.get(key) or [] for key in PARTS)
-    paths = " ".join(shlex.quote(entry["path"]) for entry in [*directories, *files])
-    contents = " ".join(shlex.quote(entry["path"]) for entry in files)
-    globs = " ".join("*".join(shlex.quote(part) for part in pattern.split("*")) for pattern in absent)
-    return (
-        f"export LC_ALL=C; stat --format=%F:%a:%U:%G:%n -- {paths} 2>/dev/null; echo; "
-        f"sha256sum -- {contents or '/dev/null'} 2>/dev/null; echo; "
-        f"ls -d -- {globs or '/nowhere'} 2>/dev/null; echo ==; "
-        + "".join(f"readlink -- {shlex.quote(entry['path'])} || echo; " for entry in links)
-        + "true"
+    """A shell command that prints four parts: what is at the paths, behind the directories' links, digests, globs."""
+    files, directories, links = (
+        shlex.join(entry["path"] for entry in arguments[key]) for key in ("files", "directories", "links")
     )
-
-
-def as_it_should_be(said: str, arguments: Mapping[str, Any]) -> bool:
-    """Whether what ``look`` printed is what the entries ask for, with nothing left over."""
-    files, directories, _, links = (arguments.get(key) or [] for key in PARTS)
-    said, _, targets = said.replace("regular empty file:", "regular file:").rpartition("==\n")
-    attributes, _, rest = said.partition("\n\n")
-    checksums, _, globs = rest.partition("\n\n")
-    wanted = [
-        f"{kind}:{int(entry.get('mode', mode), 8):o}:{owned['owner']}:{owned['group']}:{entry['path']}"
-        for kind, mode, entries in (("directory", DIRECTORY, directories), ("regular file", FILE, files))
-        for entry in entries
-        for owned in [{**DEFAULTS, **entry}]
+    find = "find {} {} -maxdepth 0 -printf '%y:%m:%u:%U:%g:%G:%l\\t%p\\n' 2>/dev/null"
+    parts = [
+        find.format("-P", f"{files} {links}") if files or links else "",
+        find.format("-L", directories) if directories else "",
+        f"sha256sum -- {files} 2>/dev/null" if files else "",
+        f"ls -d -- {globs(arguments['absent'])} 2>/dev/null" if arguments["absent"] else "",
     ]
-    digests = [hashlib.sha256(entry["content"].encode()).hexdigest() for entry in files]
-    found = [line.split(" ", 1)[0] for line in checksums.split("\n")]
-    kept = [entry["path"] for entry in [*files, *directories]]
-    return (
-        attributes.split("\n") == wanted
-        and all(
-            digest == other or not entry.get("force", True)
-            for entry, digest, other in zip(files, digests, found, strict=False)
-        )
-        and all(any(path == one or one.startswith(f"{path}/") for one in kept) for path in globs.split())
-        and targets.splitlines() == [entry["target"] for entry in links]
-    )
+    return "export LC_ALL=C; " + "; echo ==; ".join(part or ":" for part in parts) + "; true"
 
 
-class ActionModule(ActionBase):
+STATE = re.compile(r"(.):([0-7]+):([^:]+):(\d+):([^:]+):(\d+):(.*)\t(/[^\t]*)")
+
+
+def states(attributes: Iterable[str], digests: Iterable[str]) -> dict[str, file_state.State]:
+    """Path -> what is there, by lines of find and of sha256sum that ``look`` printed. Odd paths are left out."""
+    contents = {path: digest for digest, _, path in (line.partition("  ") for line in digests)}
+    found: dict[str, file_state.State] = {}
+    for match in filter(None, map(STATE.fullmatch, attributes)):
+        kind, mode, owner, uid, group, gid, target, path = match.groups()
+        owners = (owner, uid), (group, gid)
+        found[path] = file_state.State(kind, int(mode, 8), *owners, contents.get(path, ""), target)
+    return found
+
+
+class ActionModule(LookFirst):
     """Turns each ``src`` into ``content``, then runs the module if the host isn't as it should be."""
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        super().run(tmp, task_vars)
-        arguments = dict(self._task.args)
-        arguments["files"] = [
-            self._rendered(entry, item, task_vars or {})
-            for unexpanded in arguments.get("files", [])
-            for entry, item in expand(unexpanded)
-        ]
-        arguments["directories"] = [
-            entry for unexpanded in arguments.get("directories", []) for entry, _ in expand(unexpanded)
-        ]
-        said = self._low_level_execute_command(look(arguments))["stdout"].replace("\r\n", "\n")
-        if as_it_should_be(said, arguments):
-            return {"changed": False, "paths": []}
-        return dict(
-            self._execute_module(module_name="celeriac.fleet.managed_files", module_args=arguments, task_vars=task_vars)
-        )
+    MODULE = "celeriac.fleet.managed_files"
+    ARGUMENT_SPEC = ARGUMENT_SPEC
 
-    def _rendered(self, entry: Entry, item: Mapping[str, Any], task_vars: dict[str, Any]) -> Entry:
-        if "src" not in entry:
-            return entry
-        source = self._find_needle("templates", entry["src"])
+    def prepared(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        files = [self._rendered(entry, item, variables) for each in arguments["files"] for entry, item in expand(each)]
+        directories = [entry for each in arguments["directories"] for entry, _ in expand(each)]
+        return {**arguments, "files": files, "directories": directories}
+
+    def look(self, arguments: dict[str, Any]) -> str:
+        return look(arguments)
+
+    def settled(self, said: str, arguments: dict[str, Any]) -> dict[str, Any] | None:
+        parts = sections(said)
+        if len(parts) != PARTS:
+            return None
+        plain, followed, digests, matching = parts
+        found = defaultdict(file_state.State, states(plain + followed, digests))
+        return {"changed": False, "paths": []} if file_state.settled(arguments, found, matching) else None
+
+    def _rendered(self, entry: Entry, item: Mapping[str, Any], variables: dict[str, Any]) -> Entry:
+        plain = {key: value for key, value in entry.items() if key != "src"}
+        if entry["src"] is None:
+            if entry["content"] is None:
+                raise AnsibleActionFail(f"files: {entry['path']} has neither src nor content.")
+            return plain
+        source = self.needle("templates", entry["src"])
         with open(source, encoding="utf-8") as file:
             text = file.read()
-        variables = {**task_vars, **generate_ansible_template_vars(entry["src"], source, entry["path"]), "item": item}
+        own = {**variables, **generate_ansible_template_vars(entry["src"], source, entry["path"]), "item": item}
         root = source.removesuffix(entry["src"])
-        templar = self._templar.copy_with_new_env(searchpath=[root], available_variables=variables)
+        templar = self._templar.copy_with_new_env(searchpath=[root], available_variables=own)
         content = templar.template(trust_as_template(text), escape_backslashes=False)
         if not isinstance(content, str):
             raise AnsibleActionFail(f"{entry['src']} is no text but {type(content).__name__}.")
-        return {**{key: value for key, value in entry.items() if key != "src"}, "content": content.rstrip("\n") + "\n"}
+        return {**plain, "content": content.rstrip("\n") + "\n"}

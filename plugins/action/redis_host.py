@@ -15,10 +15,10 @@ Argument: ``flavor`` (``redis`` or ``valkey``). Returns
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
+from ansible_collections.celeriac.fleet.plugins.plugin_utils.look_first import LookFirst
 
 FLAVORS = ("redis", "valkey")
 SYSCTL = ("vm.overcommit_memory", "net.core.somaxconn")
@@ -51,7 +51,7 @@ def seen(said: str, flavor: str) -> dict[str, Any]:
     data: dict[str, set[str]] = {each: set() for each in FLAVORS}
     digests: dict[str, dict[str, list[str]]] = {}
     found: dict[str, Any] = {"memory": 0, "container": False, "sysctl": {}, "maintenance": "", "certificate": ""}
-    for line in said.replace("\r\n", "\n").split("\n"):
+    for line in said.split("\n"):
         if match := re.match(r"MemTotal:\s+(\d+) kB", line):
             found["memory"] = int(match[1]) * 1024
         elif line == "container":
@@ -76,18 +76,17 @@ def seen(said: str, flavor: str) -> dict[str, Any]:
     }
 
 
-class ActionModule(ActionBase):
-    """Runs the command and reads its output; in check mode too."""
+class ActionModule(LookFirst):
+    """Runs the command and reads its output; in check mode too. There is no module to send."""
 
-    _VALID_ARGS = frozenset({"flavor"})
+    ARGUMENT_SPEC: ClassVar[dict[str, Any]] = {"flavor": {"choices": FLAVORS, "required": True}}
     _requires_connection = True
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        super().run(tmp, task_vars)
-        flavor = self._task.args.get("flavor")
-        if flavor not in FLAVORS:
-            raise AnsibleActionFail(f"flavor is {flavor!r}: use one of {', '.join(FLAVORS)}.")
-        found = seen(self._low_level_execute_command(look(flavor))["stdout"], flavor)
+    def look(self, arguments: dict[str, Any]) -> str:
+        return look(arguments["flavor"])
+
+    def settled(self, said: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        found = seen(said, arguments["flavor"])
         if not found["memory"]:
             raise AnsibleActionFail("/proc/meminfo has no MemTotal: is this Linux?")
         return {"changed": False, **found}

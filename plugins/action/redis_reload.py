@@ -1,38 +1,31 @@
-"""Controller side of the redis_reload module: runs it only where one shell command finds something to load."""
+"""Controller side of the redis_reload module: runs it only where one shell command finds something to load.
+
+The judgement is the module's own, by its functions.
+"""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 from typing import Any
 
-from ansible.plugins.action import ActionBase
+from ansible_collections.celeriac.fleet.plugins.modules import redis_reload as module
+from ansible_collections.celeriac.fleet.plugins.plugin_utils.look_first import LookFirst, last_changes
 
 
-def look(instances: list[Mapping[str, Any]]) -> str:
-    """A shell command that prints the name of each running instance with a file newer than what it loaded last."""
-    parts = []
-    for instance in instances:
-        started = shlex.quote(instance["started"])
-        loaded = shlex.quote(instance["socket"].rpartition("/")[0] + "/celeriac.loaded")
-        for path in [instance["acl"], *(instance.get("certificates") or {}).values()]:
-            file = shlex.quote(path)
-            parts.append(
-                f"[ -e {started} ] && [ {file} -nt {started} ] && {{ [ ! -e {loaded} ] || [ {file} -nt {loaded} ]; }} "
-                f"&& echo {shlex.quote(instance['name'])}"
-            )
-    return "; ".join([*parts, "true"])
-
-
-class ActionModule(ActionBase):
+class ActionModule(LookFirst):
     """Looks, then runs the module if there is anything to load."""
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        super().run(tmp, task_vars)
-        if not self._low_level_execute_command(look(self._task.args["instances"]))["stdout"].strip():
-            return {"changed": False, "reloaded": []}
-        return dict(
-            self._execute_module(
-                module_name="celeriac.fleet.redis_reload", module_args=dict(self._task.args), task_vars=task_vars
-            )
-        )
+    MODULE = "celeriac.fleet.redis_reload"
+    ARGUMENT_SPEC = module.ARGUMENT_SPEC
+
+    def look(self, arguments: dict[str, Any]) -> str:
+        paths = [arguments["login"]]
+        for each in arguments["instances"]:
+            paths += [each["started"], module.loaded(each), *module.files(each)]
+        return f"stat --dereference --format='%.9Y %n' -- {shlex.join(paths)} 2>/dev/null"
+
+    def settled(self, said: str, arguments: dict[str, Any]) -> dict[str, Any] | None:
+        times = last_changes(said.splitlines())
+        if any(module.stale(each, arguments["login"], times) for each in arguments["instances"]):
+            return None
+        return {"changed": False, "reloaded": []}

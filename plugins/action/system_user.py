@@ -6,31 +6,33 @@ Arguments: ``name`` and ``home`` (not created). Changes, check mode and diff are
 from __future__ import annotations
 
 import shlex
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
-from ansible.plugins.action import ActionBase
+from ansible_collections.celeriac.fleet.plugins.plugin_utils.look_first import LookFirst
 
 SHELL = "/usr/sbin/nologin"
 
 
-class ActionModule(ActionBase):
+def complete(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of ansible.builtin.user."""
+    return {**arguments, "shell": SHELL, "system": True, "create_home": False, "password": "!"}
+
+
+class ActionModule(LookFirst):
     """Runs ansible.builtin.user only if the user isn't there as it has to be."""
 
-    _VALID_ARGS = frozenset({"name", "home"})
+    MODULE = "ansible.builtin.user"
+    ARGUMENT_SPEC: ClassVar[dict[str, Any]] = {"name": {"required": True}, "home": {"required": True}}
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        super().run(tmp, task_vars)
-        name, home = str(self._task.args["name"]), str(self._task.args["home"])
-        asked = self._low_level_execute_command(f"getent passwd -- {shlex.quote(name)}")
-        if asked["stdout"].strip().split(":")[5:] == [home, SHELL]:
-            return {"changed": False}
-        arguments = {
-            "name": name,
-            "home": home,
-            "shell": SHELL,
-            "system": True,
-            "create_home": False,
-            "password": "!",
-        }
-        user = self._execute_module(module_name="ansible.builtin.user", module_args=arguments, task_vars=task_vars)
-        return dict(user)
+    def look(self, arguments: dict[str, Any]) -> str:
+        name = shlex.quote(arguments["name"])
+        return f"getent passwd -- {name}; getent shadow -- {name} | cut -d : -f 2 | grep -qx '!' && echo locked"
+
+    def settled(self, said: str, arguments: dict[str, Any]) -> dict[str, Any] | None:
+        entry, *locked = said.splitlines() or [""]
+        found = (entry.split(":")[5:], locked)
+        return {"changed": False} if found == ([arguments["home"], SHELL], ["locked"]) else None
+
+    def send(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        return super().send(complete(arguments), variables)

@@ -1,6 +1,7 @@
 """systemd's view of a set of units: which of them have to be enabled, started, restarted or retired.
 
-Both the modules that change units and the action plugins that only look use it.
+Modules that change units and an action plugin that only looks share its judgement: each makes a ``Seen`` of what it
+finds on the host, the one from systemctl and the disk, the other from what a shell command printed.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatch
 from typing import Any
@@ -46,9 +48,9 @@ def runs(state: Mapping[str, str]) -> bool:
     return state["ActiveState"] in RUNNING and state.get("SubState") != "auto-restart"
 
 
-def last_change(paths: list[str]) -> float:
-    """When the latest of ``paths`` was changed (a link: pointed elsewhere), in seconds since the epoch; 0 for none."""
-    return max((os.lstat(path).st_mtime for path in paths if os.path.lexists(path)), default=0.0)
+def last_changes(paths: Iterable[str]) -> dict[str, int]:
+    """Path -> when it was last changed, in nanoseconds since the epoch; of a link its own; without those not there."""
+    return {path: os.lstat(path).st_mtime_ns for path in paths if os.path.lexists(path)}
 
 
 def replaced(pid: str) -> bool:
@@ -57,6 +59,65 @@ def replaced(pid: str) -> bool:
         return os.readlink(f"/proc/{pid}/exe").endswith(" (deleted)")
     except OSError:
         return False
+
+
+State = Mapping[str, str]  # a unit's PROPERTIES
+Unit = Mapping[str, Any]  # as the module systemd_units has it, with all of its options
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was seen of units on a host."""
+
+    states: Mapping[str, State]  # unit -> its properties
+    changed: Mapping[str, int]  # path -> as ``last_changes`` has it
+    replaced: Container[str]  # main PIDs whose program is no longer on the disk
+
+
+def inputs(unit: Unit, state: State) -> list[str]:
+    """The files after whose change a unit has to be restarted."""
+    return [path for path in [state["FragmentPath"], *state["DropInPaths"].split(), *unit["inputs"]] if path]
+
+
+def unread(states: Iterable[State]) -> bool:
+    """Whether systemd has to read unit files."""
+    return any(state["NeedDaemonReload"] == "yes" or state["LoadState"] == "not-found" for state in states)
+
+
+def enabled(state: State) -> bool:
+    return state["UnitFileState"] in ENABLED
+
+
+def need(unit: Unit, seen: Seen) -> str:
+    """Whether ``unit`` has to be ``started`` or ``restarted``; empty if neither."""
+    state = seen.states[unit["name"]]
+    if not unit["start"]:
+        return ""
+    if not runs(state):
+        return "started"
+    began = round(seconds(state["InactiveExitTimestamp"]) * 1_000_000) * 1000
+    changed = any(seen.changed.get(path, 0) > began for path in inputs(unit, state))
+    return "restarted" if changed or state.get("MainPID", "") in seen.replaced else ""
+
+
+def unmasked(names: Iterable[str], states: Mapping[str, State]) -> list[str]:
+    return [name for name in names if states[name]["LoadState"] != "masked"]
+
+
+def strangers(found: Iterable[str], kept: Container[str]) -> list[str]:
+    """Units of ``found`` that aren't in ``kept``. A template is no unit."""
+    return sorted({name for name in found if "@." not in name and name not in kept})
+
+
+def settled(units: Sequence[Unit], mask: Sequence[str], seen: Seen) -> bool:
+    """Whether nothing has to be done to bring ``units`` and ``mask`` about."""
+    states = [seen.states[unit["name"]] for unit in units]
+    return (
+        not unread(states)
+        and not unmasked(mask, seen.states)
+        and all(state["LoadState"] == "loaded" and enabled(state) for state in states)
+        and not any(need(unit, seen) for unit in units)
+    )
 
 
 class Units:
@@ -97,12 +158,10 @@ class Units:
             files = glob.glob(f"{SYSTEM}/*.wants/{pattern}") + glob.glob(f"{SYSTEM}/{pattern}")
             found |= {os.path.basename(path) for path in files}
             found |= {os.path.basename(path)[: -len(".d")] for path in glob.glob(f"{SYSTEM}/{pattern}.d")}
-        return sorted(
-            name for name in found if "@." not in name and any(fnmatch(name, pattern) for pattern in patterns)
-        )
+        return [name for name in strangers(found, ()) if any(fnmatch(name, pattern) for pattern in patterns)]
 
     def retire(self, patterns: list[str], kept: set[str]) -> None:
-        names = [name for name in self.matching(patterns) if name not in kept]
+        names = strangers(self.matching(patterns), kept)
         shown = self.show(names) if names else {}
         names = [name for name, unit in shown.items() if not gone(unit)]
         if not names:
@@ -120,12 +179,12 @@ class Units:
     def mask(self, names: list[str]) -> None:
         if not names:
             return
-        names = [name for name, unit in self.show(names).items() if unit["LoadState"] != "masked"]
+        names = unmasked(names, self.show(names))
         if names:
             self.run("mask", "--now", *names)
             self.done["masked"] = names
 
-    def settle(self, units: list[dict[str, Any]]) -> None:
+    def settle(self, units: Sequence[Unit]) -> None:
         """Enable, start or restart ``units`` as they need it."""
         start, restart = self.due(units)
         # all at once: systemd runs the jobs side by side, ordered by the units' own After=
@@ -135,39 +194,31 @@ class Units:
             self.run("start", *start)
         self.done["started"], self.done["restarted"] = start, restart
 
-    def due(self, units: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
+    def due(self, units: Sequence[Unit]) -> tuple[list[str], list[str]]:
         """Enable ``units``; which of them have to be started, and which restarted."""
-        start: list[str] = []
-        restart: list[str] = []
         if not units:
-            return start, restart
+            return [], []
         shown = self.show([unit["name"] for unit in units])
-        if any(unit["NeedDaemonReload"] == "yes" for unit in shown.values()) or any(
-            unit["LoadState"] == "not-found" for unit in shown.values()
-        ):
+        if unread(shown.values()):
             self.run("daemon-reload")
             shown = self.show(list(shown))
-        for unit in units:
-            state = shown[unit["name"]]
+        for name, state in shown.items():
             if state["LoadState"] not in ("loaded", "masked") and not self.module.check_mode:
-                self.module.fail_json(msg=f"{unit['name']} can't be used: systemd says {state['LoadState']}")
-            if state["UnitFileState"] not in ENABLED:
-                self.done["enabled"].append(unit["name"])
-            if not unit["start"]:
-                continue
-            if not runs(state):
-                start.append(unit["name"])
-            elif replaced(state.get("MainPID", "")) or last_change(self.files(state) + unit["inputs"]) > seconds(
-                state["InactiveExitTimestamp"]
-            ):
-                restart.append(unit["name"])
+                self.module.fail_json(msg=f"{name} can't be used: systemd says {state['LoadState']}")
+        self.done["enabled"] = [name for name, state in shown.items() if not enabled(state)]
+        seen = self.seen(units, shown)
+        needs = {unit["name"]: need(unit, seen) for unit in units}
         if self.done["enabled"]:
             self.run("enable", *self.done["enabled"])
+        start, restart = ([name for name in needs if needs[name] == what] for what in ("started", "restarted"))
         return start, restart
 
     @staticmethod
-    def files(state: Mapping[str, str]) -> list[str]:
-        return [path for path in [state["FragmentPath"], *state["DropInPaths"].split()] if path]
+    def seen(units: Iterable[Unit], shown: Mapping[str, State]) -> Seen:
+        """What the disk says beside what systemd showed."""
+        paths = [path for unit in units for path in inputs(unit, shown[unit["name"]])]
+        pids = {state.get("MainPID", "") for state in shown.values()}
+        return Seen(shown, last_changes(paths), {pid for pid in pids if replaced(pid)})
 
 
 def gone(unit: dict[str, str]) -> bool:

@@ -131,6 +131,25 @@ from ansible_collections.celeriac.fleet.plugins.module_utils.virtualenv import (
 )
 
 WAIT = 900  # seconds that a build waits for another one
+ARGUMENT_SPEC: dict[str, Any] = {
+    "state": {"choices": ["built", "pruned"], "default": "built"},
+    "releases": {"type": "path", "required": True},
+    "current": {"type": "path"},
+    "keep": {"type": "int", "default": 0},
+    "python": {"default": "python3"},
+    "installer": {"choices": ["uv", "pip"], "default": "uv"},
+    "install_project": {"type": "bool", "default": False},
+    "index": {"type": "dict", "default": {}},
+    "cache": {"type": "path"},
+    "release": {},
+    "virtualenv": {},
+    "install": {"type": "list", "elements": "str"},
+    "files": {"type": "dict"},
+    "source": {"type": "dict"},
+    "archive": {"type": "path"},
+    "uv_version": {},
+    "uv_lock": {},
+}
 
 
 class Release:
@@ -228,25 +247,7 @@ def prune(module: AnsibleModule) -> dict[str, Any]:
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={
-            "state": {"choices": ["built", "pruned"], "default": "built"},
-            "releases": {"type": "path", "required": True},
-            "current": {"type": "path"},
-            "keep": {"type": "int", "default": 0},
-            "python": {"default": "python3"},
-            "installer": {"choices": ["uv", "pip"], "default": "uv"},
-            "install_project": {"type": "bool", "default": False},
-            "index": {"type": "dict", "default": {}},
-            "cache": {"type": "path"},
-            "release": {},
-            "virtualenv": {},
-            "install": {"type": "list", "elements": "str"},
-            "files": {"type": "dict"},
-            "source": {"type": "dict"},
-            "archive": {"type": "path"},
-            "uv_version": {},
-            "uv_lock": {},
-        },
+        argument_spec=ARGUMENT_SPEC,
         required_if=[
             ("state", "built", ["release", "virtualenv", "install", "source", "archive", "cache"]),
             ("state", "pruned", ["current"]),

@@ -79,6 +79,24 @@ from ansible_collections.celeriac.fleet.plugins.module_utils.trail import Trail
 
 CHECKED = ".celeriac-checked"
 LIMIT = 120  # seconds that an import may take
+STRING, PATH = {"type": "str", "required": True}, {"type": "path", "required": True}
+STRINGS = {"type": "list", "elements": "str"}
+ARGUMENT_SPEC: dict[str, Any] = {
+    "app": STRING,
+    "directory": PATH,
+    "current": PATH,
+    "environment_file": PATH,
+    "user": STRING,
+    "program": {"type": "dict", "no_log": True},  # long, for no log
+    "trail": {"type": "path"},
+    "by": {"type": "str", "default": ""},
+    "controller": {"type": "str", "default": ""},
+    "pools": {**STRINGS, "default": []},
+    "scheduler": {"type": "str"},
+    "fleet_queues": {**STRINGS, "required": True},
+    "visibility_timeout": {"type": "int"},
+    "digest": {"type": "str"},
+}
 
 
 def outdated(old: dict[str, str]) -> list[str]:
@@ -140,13 +158,27 @@ def warnings(found: dict[str, Any], before: list[str], visibility_timeout: int |
     return said
 
 
+def read_stamp(text: str) -> dict[str, Any]:
+    """What a former check left as ``text``; nothing if it is none."""
+    try:
+        return dict(json.loads(text))
+    except (TypeError, ValueError):
+        return {}
+
+
 def checked(directory: str) -> dict[str, Any]:
     """What a former check of the release in ``directory`` left; nothing if there was none."""
     try:
         with open(os.path.join(directory, CHECKED), encoding="utf-8") as file:
-            return dict(json.load(file))
-    except (FileNotFoundError, ValueError):
+            return read_stamp(file.read())
+    except FileNotFoundError:
         return {}
+
+
+def known_tasks(stamp: dict[str, Any], digest: str, environment: str) -> list[str] | None:
+    """The tasks that a former check found, with the same arguments and environment; None if there was no such check."""
+    same = stamp.get("arguments") == digest and stamp.get("environment") == environment
+    return list(stamp["tasks"]) if same else None
 
 
 def file_digest(path: str) -> str:
@@ -165,35 +197,15 @@ def refuse(module: AnsibleModule, reason: str) -> NoReturn:
 
 
 def main() -> None:
-    string, path = {"type": "str", "required": True}, {"type": "path", "required": True}
-    strings = {"type": "list", "elements": "str"}
-    module = AnsibleModule(
-        argument_spec={
-            "app": string,
-            "directory": path,
-            "current": path,
-            "environment_file": path,
-            "user": string,
-            "program": {"type": "dict", "no_log": True},  # long, for no log
-            "trail": {"type": "path"},
-            "by": {"type": "str", "default": ""},
-            "controller": {"type": "str", "default": ""},
-            "pools": {**strings, "default": []},
-            "scheduler": {"type": "str"},
-            "fleet_queues": {**strings, "required": True},
-            "visibility_timeout": {"type": "int"},
-            "digest": {"type": "str"},
-        },
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     params = module.params
     directory = params["directory"]
     if not os.path.isdir(directory) or not os.path.exists(params["environment_file"]):
         module.exit_json(changed=False, tasks=[])  # check mode, nothing was built
-    known = checked(directory)
     now = {"arguments": params["digest"], "environment": file_digest(params["environment_file"])}
-    if now.items() <= known.items():
-        module.exit_json(changed=False, tasks=known["tasks"])
+    known = known_tasks(checked(directory), now["arguments"], now["environment"])
+    if known is not None:
+        module.exit_json(changed=False, tasks=known)
     variables = read_environment(params["environment_file"])
     try:
         with Probe(f"{directory}/.venv", directory, params["user"], variables, params["program"]) as probe:

@@ -97,78 +97,92 @@ import tempfile
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celeriac.fleet.plugins.module_utils import file_state
 from ansible_collections.celeriac.fleet.plugins.module_utils.undo import Undo
 
+PATH = {"type": "path", "required": True}
+OWNED = {"owner": {"default": "root"}, "group": {"default": "root"}}
+ARGUMENT_SPEC: dict[str, Any] = {
+    "files": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "path": PATH,
+            "content": {"required": True},
+            "mode": {"default": "0644"},
+            "validate": {},
+            "force": {"type": "bool", "default": True},
+            **OWNED,
+        },
+    },
+    "directories": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {"path": PATH, "mode": {"default": "0755"}, **OWNED},
+    },
+    "links": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {"path": PATH, "target": {"required": True}},
+    },
+    "absent": {"type": "list", "elements": "str", "default": []},
+    "undo": {"type": "path"},
+}
 
-def read(path: str) -> str | None:
-    """The file's text, or None where there is none."""
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
-    except FileNotFoundError:
-        return None
 
-
-def attributes(module: AnsibleModule, entry: dict[str, Any], changed: bool) -> bool:
-    """Set owner, group and mode of ``entry``'s path; True if that, or ``changed`` before it, changed anything."""
-    wanted = {key: entry[key] for key in ("path", "owner", "group", "mode")}
-    return bool(module.set_fs_attributes_if_different(module.load_file_common_arguments(wanted), changed))
-
-
-def known(module: AnsibleModule, entry: dict[str, Any]) -> dict[str, Any]:
-    """``entry``, in check mode without an owner or group that a task before it would have made."""
-    import grp
-    import pwd
-
-    result = dict(entry)
-    if module.check_mode:
-        for key, find in (("owner", pwd.getpwnam), ("group", grp.getgrnam)):
-            try:
-                find(entry[key])
-            except KeyError:
-                result[key] = None
-    return result
+def own(module: AnsibleModule, path: str, entry: dict[str, Any]) -> None:
+    """Give ``path``, or what a link there points to, the owner, group and mode of ``entry``."""
+    wanted = {key: entry[key] for key in ("owner", "group", "mode")}
+    module.set_fs_attributes_if_different(module.load_file_common_arguments(wanted, os.path.realpath(path)), False)
 
 
 def save(module: AnsibleModule, path: str) -> None:
     """Remember what ``path`` is before it is changed."""
-    if module.params["undo"] and not module.check_mode:
+    if module.params["undo"]:
         Undo(module.params["undo"]).save(path)
 
 
 def write(module: AnsibleModule, entry: dict[str, Any]) -> dict[str, str] | None:
     """Bring one file about; the diff, or None if nothing changed."""
-    path, before = entry["path"], read(entry["path"])
-    changed = before != entry["content"] and (before is None or entry["force"])
-    if changed and not module.check_mode:
-        descriptor, temporary = tempfile.mkstemp(dir=module.tmpdir)
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(entry["content"])
-        if entry["validate"]:
-            rc, out, err = module.run_command(
-                [part.replace("%s", temporary) for part in shlex.split(entry["validate"])]
-            )
-            if rc != 0:
-                module.fail_json(msg=f"{path} was left as it is: {entry['validate']} says: {(err or out).strip()}")
-        module.set_fs_attributes_if_different(
-            module.load_file_common_arguments({**entry, "path": temporary}), changed=False
-        )
-        save(module, path)
-        module.atomic_move(temporary, path)
-    if os.path.exists(path):
-        changed = attributes(module, known(module, entry), changed)
-    if not changed:
+    path, found = entry["path"], file_state.observe(entry["path"])
+    outdated = file_state.outdated(entry, found)
+    if not outdated and not file_state.differs(entry, found):
         return None
-    return {"before_header": path, "after_header": path, "before": before or "", "after": entry["content"]}
+    if found.kind not in (file_state.FILE, file_state.LINK, file_state.ABSENT):
+        module.fail_json(msg=f"{path} was left as it is: it is no file.")
+    before = file_state.read(path) if found.kind == file_state.FILE else ""
+    if not module.check_mode:
+        if outdated:
+            replace(module, entry)
+        own(module, path, entry)
+    after = entry["content"] if outdated else before
+    return {"before_header": path, "after_header": path, "before": before, "after": after}
+
+
+def replace(module: AnsibleModule, entry: dict[str, Any]) -> None:
+    """Write the file beside its place, have it checked, and move it there."""
+    path = entry["path"]
+    descriptor, temporary = tempfile.mkstemp(dir=module.tmpdir)
+    with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        file.write(entry["content"])
+    if entry["validate"]:
+        rc, out, err = module.run_command([part.replace("%s", temporary) for part in shlex.split(entry["validate"])])
+        if rc != 0:
+            module.fail_json(msg=f"{path} was left as it is: {entry['validate']} says: {(err or out).strip()}")
+    own(module, temporary, entry)
+    save(module, path)
+    module.atomic_move(temporary, path)
 
 
 def link(module: AnsibleModule, entry: dict[str, Any]) -> dict[str, str] | None:
     """Point one link to its target; the diff, or None if it points there."""
-    path, target = entry["path"], entry["target"]
-    before = os.readlink(path) if os.path.islink(path) else ""
-    if before == target:
+    path, target, found = entry["path"], entry["target"], file_state.observe(entry["path"])
+    if found.target == target:
         return None
-    if os.path.lexists(path) and not os.path.islink(path):
+    if found.kind not in (file_state.LINK, file_state.ABSENT):
         module.fail_json(msg=f"{path} was left as it is: it is no link.")
     if not module.check_mode:
         save(module, path)
@@ -176,77 +190,46 @@ def link(module: AnsibleModule, entry: dict[str, Any]) -> dict[str, str] | None:
         os.symlink(target, temporary)
         os.replace(temporary, path)
         os.rmdir(os.path.dirname(temporary))
-    return {"before_header": path, "after_header": path, "before": f"{before}\n" * bool(before), "after": f"{target}\n"}
+    before = f"{found.target}\n" * bool(found.target)
+    return {"before_header": path, "after_header": path, "before": before, "after": f"{target}\n"}
 
 
 def directory(module: AnsibleModule, entry: dict[str, Any]) -> bool:
     """Bring one directory about; True if anything changed."""
-    missing = not os.path.isdir(entry["path"])
-    if missing and not module.check_mode:
-        os.makedirs(os.path.dirname(entry["path"]), exist_ok=True)
-        os.mkdir(entry["path"], int(entry["mode"], 8))
-    if missing and module.check_mode:
-        return True
-    return attributes(module, known(module, entry), missing)
+    path = entry["path"]
+    found = file_state.observe(path, follow=True)
+    missing = found.kind != file_state.DIRECTORY
+    if not missing and not file_state.differs(entry, found):
+        return False
+    if missing and os.path.lexists(path):
+        module.fail_json(msg=f"{path} was left as it is: it is no directory.")
+    if not module.check_mode:
+        if missing:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            os.mkdir(path, int(entry["mode"], 8))
+        own(module, path, entry)
+    return True
 
 
-def leftovers(patterns: list[str], kept: list[str]) -> list[str]:
-    """Paths that match a pattern and hold none of ``kept``."""
-    return [
-        path
-        for pattern in patterns
-        for path in sorted(glob.glob(pattern))
-        if not any(wanted == path or wanted.startswith(path + os.sep) for wanted in kept)
-    ]
+def remove(module: AnsibleModule, path: str) -> dict[str, str]:
+    """Remove a file, link or directory; the diff."""
+    if not module.check_mode and os.path.lexists(path):  # it may have gone with its directory
+        save(module, path)
+        shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
+    return {"before_header": path, "after_header": path, "before": "present\n", "after": "absent\n"}
 
 
 def main() -> None:
-    common = {"owner": {"default": "root"}, "group": {"default": "root"}}
-    path = {"type": "path", "required": True}
-    module = AnsibleModule(
-        argument_spec={
-            "files": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {
-                    "path": path,
-                    "content": {"required": True},
-                    "mode": {"default": "0644"},
-                    "validate": {},
-                    "force": {"type": "bool", "default": True},
-                    **common,
-                },
-            },
-            "directories": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {"path": path, "mode": {"default": "0755"}, **common},
-            },
-            "links": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {"path": path, "target": {"required": True}},
-            },
-            "absent": {"type": "list", "elements": "str", "default": []},
-            "undo": {"type": "path"},
-        },
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     files, directories = module.params["files"], module.params["directories"]
-    touched = [entry["path"] for entry in directories if directory(module, entry)]
+    made = [entry["path"] for entry in directories if directory(module, entry)]
     diffs = [diff for entry in files if (diff := write(module, entry))]
     diffs += [diff for entry in module.params["links"] if (diff := link(module, entry))]
-    touched += [diff["after_header"] for diff in diffs]
-    for path_ in leftovers(module.params["absent"], [entry["path"] for entry in files + directories]):
-        touched.append(path_)
-        diffs.append({"before_header": path_, "after_header": path_, "before": "present\n", "after": "absent\n"})
-        if not module.check_mode:
-            save(module, path_)
-            shutil.rmtree(path_) if os.path.isdir(path_) and not os.path.islink(path_) else os.unlink(path_)
-    module.exit_json(changed=bool(touched), paths=touched, diff=diffs)
+    found = dict.fromkeys(path for pattern in module.params["absent"] for path in sorted(glob.glob(pattern)))
+    kept = [entry["path"] for entry in files + directories]
+    diffs += [remove(module, path) for path in file_state.leftovers(found, kept)]
+    paths = made + [diff["after_header"] for diff in diffs]
+    module.exit_json(changed=bool(paths), paths=paths, diff=diffs)
 
 
 if __name__ == "__main__":

@@ -56,12 +56,29 @@ reloaded: {description: Instances that loaded something., returned: always, type
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 TIMEOUT = 30  # seconds for each answer
+PATH = {"type": "path", "required": True}
+ARGUMENT_SPEC: dict[str, Any] = {
+    "instances": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {
+            "name": {"required": True},
+            "socket": PATH,
+            "started": PATH,
+            "acl": PATH,
+            "certificates": {"type": "dict", "default": {}},
+        },
+    },
+    "user": {"required": True},
+    "login": PATH,
+}
 
 
 class ServerError(Exception):
@@ -99,12 +116,6 @@ class Connection:
         raise ServerError("The connection was closed.")
 
 
-def newer(path: str, *others: str) -> bool:
-    """Whether ``path`` was changed after each of ``others`` that is there."""
-    changed = os.stat(path).st_mtime_ns
-    return all(changed > os.stat(other).st_mtime_ns for other in others if os.path.exists(other))
-
-
 def loaded(instance: dict[str, Any]) -> str:
     """The file that says when the instance last loaded something. systemd removes it with the runtime directory."""
     return os.path.join(os.path.dirname(instance["socket"]), "celeriac.loaded")
@@ -119,14 +130,27 @@ def replaced(started: str) -> bool:
         return False
 
 
-def stale(instance: dict[str, Any], login: str) -> bool:
-    """Whether the instance runs and goes on, knows our password, and has older users or certificates than the disk."""
-    started = instance["started"]
-    # a new version's users may have commands that the old one, which is about to be restarted, doesn't know
-    if not os.path.exists(started) or newer(login, started) or replaced(started):
+def files(instance: dict[str, Any]) -> list[str]:
+    """What the instance loads."""
+    return [instance["acl"], *instance["certificates"].values()]
+
+
+def stale(instance: dict[str, Any], login: str, times: Mapping[str, int]) -> bool:
+    """Whether the instance runs, knows our password, and has older users or certificates than the disk.
+
+    :param times: path -> when it was last changed, in nanoseconds, of those that are there
+    """
+    started = times.get(instance["started"])
+    if started is None or times.get(login, 0) > started:
         return False
-    files = [instance["acl"], *instance["certificates"].values()]
-    return any(newer(path, started, loaded(instance)) for path in files)
+    last = max(started, times.get(loaded(instance), 0))
+    return any(times.get(path, 0) > last for path in files(instance))
+
+
+def last_changes(instance: dict[str, Any], login: str) -> dict[str, int]:
+    """The times that ``stale`` asks for."""
+    paths = [instance["started"], loaded(instance), login, *files(instance)]
+    return {path: os.stat(path).st_mtime_ns for path in paths if os.path.exists(path)}
 
 
 def users(acl: str) -> Iterator[tuple[str, list[str]]]:
@@ -148,7 +172,7 @@ def reload(instance: dict[str, Any], user: str, login: str) -> None:
     :raises ServerError: if the server refuses one
     """
     # before reading, so that what changes meanwhile is loaded next time
-    moment = max(os.stat(path).st_mtime_ns for path in [instance["acl"], *instance["certificates"].values()])
+    moment = max(os.stat(path).st_mtime_ns for path in files(instance))
     server = Connection(instance["socket"])
     server("AUTH", user, password(login))
     wanted = list(users(instance["acl"]))
@@ -165,30 +189,12 @@ def reload(instance: dict[str, Any], user: str, login: str) -> None:
 
 
 def main() -> None:
-    path = {"type": "path", "required": True}
-    module = AnsibleModule(
-        argument_spec={
-            "instances": {
-                "type": "list",
-                "elements": "dict",
-                "required": True,
-                "options": {
-                    "name": {"required": True},
-                    "socket": path,
-                    "started": path,
-                    "acl": path,
-                    "certificates": {"type": "dict", "default": {}},
-                },
-            },
-            "user": {"required": True},
-            "login": path,
-        },
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     user, login = module.params["user"], module.params["login"]
     reloaded = []
     for instance in module.params["instances"]:
-        if not stale(instance, login):
+        # a new version's users may have commands that the old one, which is about to be restarted, doesn't know
+        if not stale(instance, login, last_changes(instance, login)) or replaced(instance["started"]):
             continue
         reloaded.append(instance["name"])
         if module.check_mode:

@@ -64,30 +64,31 @@ started: {description: Units that were started., returned: always, type: list, e
 restarted: {description: Units that were restarted., returned: always, type: list, elements: str}
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celeriac.fleet.plugins.module_utils.systemd_state import Units
 
+STRINGS = {"type": "list", "elements": "str", "default": []}
+ARGUMENT_SPEC: dict[str, Any] = {
+    "units": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "name": {"required": True},
+            "inputs": {"type": "list", "elements": "path", "default": []},
+            "start": {"type": "bool", "default": True},
+        },
+    },
+    "retire": STRINGS,
+    "keep": STRINGS,
+    "mask": STRINGS,
+}
+
 
 def main() -> None:
-    strings = {"type": "list", "elements": "str", "default": []}
-    module = AnsibleModule(
-        argument_spec={
-            "units": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {
-                    "name": {"required": True},
-                    "inputs": {"type": "list", "elements": "path", "default": []},
-                    "start": {"type": "bool", "default": True},
-                },
-            },
-            "retire": strings,
-            "keep": strings,
-            "mask": strings,
-        },
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     units = Units(module)
     wanted = module.params["units"]
     units.retire(module.params["retire"], {unit["name"] for unit in wanted} | set(module.params["keep"]))

@@ -33,7 +33,8 @@ settings.load_profile("celeriac")
 
 init_plugin_loader([])  # from here on our collection can be imported
 
-from ansible_collections.celeriac.fleet.plugins.action.managed_files import expand  # noqa: E402
+from ansible_collections.celeriac.fleet.plugins.action import managed_files  # noqa: E402
+from ansible_collections.celeriac.fleet.plugins.plugin_utils.look_first import validated  # noqa: E402
 
 ROLES = sorted(path.parent.name for path in (ROOT / "roles").glob("*/tasks"))
 ENVIRONMENTS = sorted(
@@ -194,9 +195,9 @@ def _files(inventory: Inventory, role: str, host: str, more: Mapping[str, Any]) 
     assert tasks, f"{role} has no task that writes files"
     templar = Templar(loader=loader, variables=variables)
     for task in tasks:
-        for unexpanded in templar.template(task).get("files", []):
-            for entry, item in expand(unexpanded):
-                if "src" in entry:
+        for unexpanded in validated(managed_files.ARGUMENT_SPEC, templar.template(task))["files"]:
+            for entry, item in managed_files.expand(unexpanded):
+                if entry["src"] is not None:
                     source = directory / "templates" / entry["src"]
                     own = {**variables, **generate_ansible_template_vars(entry["src"], str(source)), "item": item}
                     own_templar = templar.copy_with_new_env(
@@ -209,5 +210,5 @@ def _files(inventory: Inventory, role: str, host: str, more: Mapping[str, Any]) 
                     content = entry["content"]
                 yield (
                     entry["path"],
-                    File(content, entry.get("owner", "root"), entry.get("group", "root"), entry.get("mode", "0644")),
+                    File(content, *(entry[key] for key in ("owner", "group", "mode"))),
                 )

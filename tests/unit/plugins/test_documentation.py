@@ -98,4 +98,8 @@ def test_each_action_is_documented_as_a_module() -> None:
 
 @pytest.mark.parametrize("name", [name for name in ACTIONS if not hasattr(plugin("modules", name), "main")])
 def test_an_action_without_a_module_takes_the_options_of_its_documentation(name: str) -> None:
-    assert set(plugin("action", name).ActionModule._VALID_ARGS) == set(shown("module")[name]["doc"]["options"])
+    taken, told = plugin("action", name).ActionModule.ARGUMENT_SPEC, shown("module")[name]["doc"]["options"]
+    assert documented(taken) == documented(told)
+    assert {option: spec.get("type", "str") for option, spec in taken.items()} == {
+        option: spec["type"] for option, spec in told.items()
+    }

@@ -45,11 +45,12 @@ def action(source: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def release(source: Path) -> str:
-    return str(sources.plan(sources.Directory(source), plugin.SETTINGS)["release"])
+    settings = {name: plugin.ARGUMENT_SPEC[name]["default"] for name in plugin.SETTINGS}
+    return str(sources.plan(sources.Directory(source), settings)["release"])
 
 
 def test_a_release_that_is_complete_costs_one_look(action: Any, source: Path) -> None:
-    action.answer = {"rc": 0, "stdout": ""}
+    action.answer = {"rc": 0, "stdout": "complete\r\n"}
     directory = f"/opt/shop/releases/{release(source)}"
     assert action.run() == {"changed": False, "release": release(source), "directory": directory}
     assert action.called == action.sent == []
@@ -77,7 +78,7 @@ def test_uv_is_sent_as_a_lock_with_hashes(action: Any) -> None:
 def test_pip_needs_no_lock_of_uv(action: Any) -> None:
     action._task.args["installer"] = "pip"
     action.run()
-    assert "uv_lock" not in action.called[0]
+    assert action.called[0]["uv_lock"] is None
 
 
 def test_secrets_of_the_repository_stay_on_the_controller(

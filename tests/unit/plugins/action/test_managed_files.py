@@ -8,15 +8,16 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.errors import AnsibleActionFail
 from ansible_collections.celeriac.fleet.plugins.action import managed_files as plugin
 from ansible_collections.celeriac.fleet.plugins.modules import managed_files
 
+from tests.support import looks
 from tests.support.harness import run_module
 
 ME = {"owner": pwd.getpwuid(os.geteuid()).pw_name, "group": grp.getgrgid(os.getegid()).gr_name}
@@ -45,6 +46,18 @@ def test_a_field_that_no_item_has_is_an_error() -> None:
         list(plugin.expand({"path": "/etc/{name}", "each": [{"nmae": "a"}]}))
 
 
+def test_an_items_content_is_the_files_unless_the_entry_has_its_own(tmp_path: Path) -> None:
+    each = [{"name": "a", "content": "x"}]
+    files = [{"path": f"{tmp_path}/{{name}}", "each": each}, {"path": "/etc/{name}", "each": each, "content": "y"}]
+    sent, _ = looks.look(plugin, {"files": files})
+    assert [(entry["path"], entry["content"]) for entry in sent["files"]] == [(f"{tmp_path}/a", "x"), ("/etc/a", "y")]
+
+
+def test_a_file_without_a_content_is_an_error() -> None:
+    with pytest.raises(AnsibleActionFail, match="/etc/a has neither src nor content"):
+        looks.look(plugin, {"files": [{"path": "/etc/a"}]})
+
+
 # -- when the module isn't needed
 
 
@@ -65,9 +78,8 @@ def entries(tmp_path: Path) -> dict[str, Any]:
 
 
 def needed(entries: dict[str, Any]) -> bool:
-    """Whether the module would be run, by a real shell's answer."""
-    said = subprocess.run(["sh", "-c", plugin.look(entries)], text=True, capture_output=True, check=True).stdout
-    return not plugin.as_it_should_be(said, entries)
+    """Whether the module would be sent, by a real shell's answer."""
+    return looks.look(plugin, entries)[1] is None
 
 
 def test_what_the_module_brought_about_needs_no_module(entries: dict[str, Any]) -> None:
@@ -126,11 +138,3 @@ def test_a_file_that_is_not_forced_needs_it_only_where_it_is_missing(entries: di
     assert not needed(entries)
     remove(tmp_path)
     assert needed(entries)
-
-
-def test_defaults_are_those_of_the_module(tmp_path: Path) -> None:
-    assert plugin.DEFAULTS == {"owner": "root", "group": "root"}
-    path = tmp_path / "f"
-    result = run_module(managed_files, {"files": [{**ME, "path": str(path), "content": ""}]}, tmp_path)
-    assert result["changed"]
-    assert path.stat().st_mode & 0o7777 == int(plugin.FILE, 8)

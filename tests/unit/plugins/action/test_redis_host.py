@@ -42,10 +42,6 @@ def test_everything_is_read() -> None:
     }
 
 
-def test_carriage_returns_of_a_terminal_are_no_part_of_it() -> None:
-    assert host.seen(SAID.replace("\n", "\r\n"), "redis") == host.seen(SAID, "redis")
-
-
 def test_a_bare_host_has_nothing() -> None:
     found = host.seen("MemTotal: 1024 kB\nsysctl vm.overcommit_memory 1\nsysctl net.core.somaxconn\n", "valkey")
     assert found == {

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
 from ansible_collections.celeriac.fleet.plugins.action import redis_reload as action
+
+from tests.support import looks
 
 
 def at(path: Path, seconds: int) -> None:
@@ -17,18 +18,18 @@ def at(path: Path, seconds: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("times", "said"),
+    ("times", "needed"),
     [
-        ({"pid": 100, "acl": 90, "crt": 90}, []),
-        ({"pid": 100, "acl": 110, "crt": 90}, ["two words"]),
-        ({"pid": 100, "acl": 90, "crt": 110}, ["two words"]),
-        ({"pid": 100, "acl": 110, "crt": 90, "celeriac.loaded": 110}, []),
-        ({"pid": 100, "acl": 120, "crt": 90, "celeriac.loaded": 110}, ["two words"]),
-        ({"acl": 110, "crt": 110}, []),
+        ({"pid": 100, "acl": 90, "crt": 90}, False),
+        ({"pid": 100, "acl": 110, "crt": 90}, True),
+        ({"pid": 100, "acl": 90, "crt": 110}, True),
+        ({"pid": 100, "acl": 110, "crt": 90, "celeriac.loaded": 110}, False),
+        ({"pid": 100, "acl": 120, "crt": 90, "celeriac.loaded": 110}, True),
+        ({"acl": 110, "crt": 110}, False),
     ],
 )
 def test_what_is_newer_than_the_start_and_the_last_load_is_found(
-    tmp_path: Path, times: dict[str, int], said: list[str]
+    tmp_path: Path, times: dict[str, int], needed: bool
 ) -> None:
     directory = tmp_path / "a 'directory'"
     directory.mkdir()
@@ -41,5 +42,5 @@ def test_what_is_newer_than_the_start_and_the_last_load_is_found(
         "acl": str(directory / "acl"),
         "certificates": {"tls-cert-file": str(directory / "crt")},
     }
-    done = subprocess.run(["sh", "-c", action.look([instance])], text=True, capture_output=True, check=True)
-    assert (done.stdout.splitlines(), done.stderr) == (said, "")
+    arguments = {"instances": [instance], "user": "celeriac", "login": str(directory / "env")}
+    assert (looks.look(action, arguments)[1] is None) is needed

@@ -23,7 +23,7 @@ def action(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_a_user_as_it_has_to_be_is_left_alone(action: Any) -> None:
-    action.said = "shop:x:999:999::/opt/shop:/usr/sbin/nologin\r\n"
+    action.said = "shop:x:999:999::/opt/shop:/usr/sbin/nologin\r\nlocked\r\n"
     assert action.run() == {"changed": False}
     assert action.called == []
 
@@ -32,8 +32,10 @@ def test_a_user_as_it_has_to_be_is_left_alone(action: Any) -> None:
     "said",
     [
         "",
-        "shop:x:999:999::/opt/shop:/bin/bash\n",
-        "shop:x:999:999::/home/shop:/usr/sbin/nologin\n",
+        "locked\n",
+        "shop:x:999:999::/opt/shop:/bin/bash\nlocked\n",
+        "shop:x:999:999::/home/shop:/usr/sbin/nologin\nlocked\n",
+        "shop:x:999:999::/opt/shop:/usr/sbin/nologin\n",
     ],
 )
 def test_any_other_is_made_a_system_user_without_shell_and_password(action: Any, said: str) -> None:

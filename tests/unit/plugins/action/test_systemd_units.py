@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ansible_collections.celeriac.fleet.plugins.action import systemd_units as action
 
-UNIT = {"name": "a.service", "inputs": ["/etc/a"]}
+UNIT = {"name": "a.service", "inputs": ["/etc/a"], "start": True}
 STATE = {
     "LoadState": "loaded",
     "ActiveState": "active",
@@ -29,10 +29,9 @@ def said(*states: dict[str, str], matching: str = "", changed: str = "") -> str:
     return f"{shown}\n\n==\n{matching}==\n{changed}"
 
 
-def nothing(
-    text: str, units: list[Any] | None = None, mask: list[str] | None = None, keep: tuple[str, ...] = ()
-) -> bool:
-    return bool(action.nothing_to_do(text, units or [UNIT], keep, mask or []))
+def nothing(text: str, units: list[Any] | None = None, **more: list[str]) -> bool:
+    arguments = {"units": units or [UNIT], "retire": [], "keep": [], "mask": [], **more}
+    return bool(action.nothing_to_do(text, arguments))
 
 
 def at(path: str, seconds: float) -> str:
@@ -41,7 +40,6 @@ def at(path: str, seconds: float) -> str:
 
 def test_what_is_as_it_should_be_needs_nothing() -> None:
     assert nothing(said(STATE))
-    assert nothing(said(STATE).replace("\n", "\r\n"))
     older = "".join(at(path, START) for path in ("/etc/a", "/lib/a.service", "/etc/a.d/x.conf", "/etc/a.d/y.conf"))
     assert nothing(said(STATE, changed=older))
     assert nothing(said(STATE, MASKED), mask=["b.service"])
@@ -78,12 +76,12 @@ def test_a_newer_file_of_another_unit_does_not() -> None:
 
 def test_a_unit_that_only_has_to_be_known_may_be_stopped() -> None:
     stopped = {**STATE, "ActiveState": "inactive", "InactiveExitTimestamp": "", "UnitFileState": "static"}
-    assert nothing(said(stopped), [{"name": "a.service", "start": False}])
-    assert not nothing(said({**stopped, "NeedDaemonReload": "yes"}), [{"name": "a.service", "start": False}])
+    assert nothing(said(stopped), [{**UNIT, "start": False}])
+    assert not nothing(said({**stopped, "NeedDaemonReload": "yes"}), [{**UNIT, "start": False}])
 
 
 def test_a_program_that_was_replaced_needs_the_module() -> None:
-    assert not nothing(said(STATE, changed="replaced\n"))
+    assert not nothing(said(STATE, changed="replaced 7\n"))
 
 
 @pytest.mark.parametrize(
@@ -98,7 +96,7 @@ def test_a_program_that_was_replaced_needs_the_module() -> None:
     ],
 )
 def test_what_may_have_to_be_retired_needs_the_module(matching: str, spared: bool) -> None:
-    assert nothing(said(STATE, matching=matching), keep=("kept.service",)) is spared
+    assert nothing(said(STATE, matching=matching), keep=["kept.service"]) is spared
 
 
 def test_a_unit_to_mask_that_is_not_needs_the_module() -> None:
@@ -112,5 +110,6 @@ def test_no_answer_needs_the_module(text: str) -> None:
 
 
 def test_the_command_is_one_that_a_shell_takes() -> None:
-    command = action.look([{"name": "a'b.service", "inputs": ["/etc/two words"]}], ["a@*.service"], ["c.service"])
+    unit = {"name": "a'b.service", "inputs": ["/etc/two words"], "start": True}
+    command = action.look({"units": [unit], "retire": ["a@*.service"], "keep": [], "mask": ["c.service"]})
     assert subprocess.run(["sh", "-n", "-c", command], check=False).returncode == 0

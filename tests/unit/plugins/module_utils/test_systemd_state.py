@@ -45,16 +45,15 @@ def test_a_program_that_a_package_replaced_is_seen(tmp_path: Path) -> None:
     assert not state.replaced("")
 
 
-def test_last_change_is_the_latest_and_of_a_link_its_own(tmp_path: Path) -> None:
+def test_last_changes_are_of_what_is_there_and_of_a_link_its_own(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to("file")
     os.utime(tmp_path / "file", (300, 300))
     os.utime(tmp_path / "link", (200, 200), follow_symlinks=False)
-    assert state.last_change([str(tmp_path / "link")]) == 200
-    assert state.last_change([str(tmp_path / "link"), str(tmp_path / "file"), str(tmp_path / "none")]) == 300
-    assert state.last_change([]) == 0
+    link, file, none = (str(tmp_path / name) for name in ("link", "file", "none"))
+    assert state.last_changes([link, file, none]) == {link: 200 * 10**9, file: 300 * 10**9}
 
 
-def test_last_change_sees_a_dangling_link(tmp_path: Path) -> None:
+def test_last_changes_see_a_dangling_link(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("nowhere")
-    assert state.last_change([str(tmp_path / "link")]) > 0
+    assert state.last_changes([str(tmp_path / "link")])
