@@ -51,7 +51,7 @@ def with_options(option: str, **more: Any) -> dict[str, Any]:
 
 ARGUMENT_SPEC = {
     **module.ARGUMENT_SPEC,
-    "files": with_options("files", **EACH, src={"type": "str"}, content={"type": "str"}),
+    "files": with_options("files", **EACH, src={"type": "str"}),
     "directories": with_options("directories", **EACH),
 }
 
@@ -114,6 +114,12 @@ class ActionModule(LookFirst):
         plain, followed, digests, matching = parts
         found = defaultdict(file_state.State, states(plain + followed, digests))
         return {"changed": False, "paths": []} if file_state.settled(arguments, found, matching) else None
+
+    def send(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        files = arguments["files"]
+        secrets = {entry["path"]: entry["content"] for entry in files if entry["secret"]}
+        shown = [{**entry, "content": None} if entry["secret"] else entry for entry in files]
+        return super().send({**arguments, "files": shown, "secrets": secrets}, variables)
 
     def _rendered(self, entry: Entry, item: Mapping[str, Any], variables: dict[str, Any]) -> Entry:
         plain = {key: value for key, value in entry.items() if key != "src"}

@@ -79,7 +79,8 @@ from ansible_collections.celeriac.fleet.plugins.module_utils.trail import Trail
 
 CHECKED = ".celeriac-checked"
 LIMIT = 120  # seconds that an import may take
-STRING, PATH = {"type": "str", "required": True}, {"type": "path", "required": True}
+STRING = {"type": "str", "required": True}
+PATH = {"type": "path", "required": True}
 STRINGS = {"type": "list", "elements": "str"}
 ARGUMENT_SPEC: dict[str, Any] = {
     "app": STRING,

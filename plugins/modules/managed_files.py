@@ -32,6 +32,10 @@ options:
         description: A command that exits 0 when the file at C(%s) is right. The file isn't replaced otherwise.
         type: str
       force: {description: "Whether to write a file that is there with other content.", type: bool, default: true}
+      secret:
+        description: Whether the content is shown nowhere. The diff says only that it changed.
+        type: bool
+        default: false
   directories:
     description: Directories that have to exist; parents that don't are made, mode 0755.
     type: list
@@ -64,6 +68,7 @@ options:
       - Directory of a journal in which files and links are saved before they are changed for the first time. The module
         C(celery_rollout) brings them back where what they are for doesn't come up, and ends the journal where it does.
     type: path
+  secrets: {description: "Contents of the secret files, by path. Set by the action plugin.", type: dict, default: {}}
 extends_documentation_fragment: celeriac.fleet.attributes
 attributes:
   check_mode: {support: full}
@@ -91,6 +96,7 @@ paths:
 
 import glob
 import os
+import re
 import shlex
 import shutil
 import tempfile
@@ -109,7 +115,8 @@ ARGUMENT_SPEC: dict[str, Any] = {
         "default": [],
         "options": {
             "path": PATH,
-            "content": {"required": True},
+            "content": {},
+            "secret": {"type": "bool", "default": False},
             "mode": {"default": "0644"},
             "validate": {},
             "force": {"type": "bool", "default": True},
@@ -130,7 +137,9 @@ ARGUMENT_SPEC: dict[str, Any] = {
     },
     "absent": {"type": "list", "elements": "str", "default": []},
     "undo": {"type": "path"},
+    "secrets": {"type": "dict", "default": {}, "no_log": True},
 }
+HIDDEN = "********"
 
 
 def own(module: AnsibleModule, path: str, entry: dict[str, Any]) -> None:
@@ -159,6 +168,8 @@ def write(module: AnsibleModule, entry: dict[str, Any]) -> dict[str, str] | None
             replace(module, entry)
         own(module, path, entry)
     after = entry["content"] if outdated else before
+    if entry["secret"]:
+        before, after = (f"secret, {'another' if outdated else 'the same'}\n" if before else ""), "secret\n"
     return {"before_header": path, "after_header": path, "before": before, "after": after}
 
 
@@ -171,10 +182,28 @@ def replace(module: AnsibleModule, entry: dict[str, Any]) -> None:
     if entry["validate"]:
         rc, out, err = module.run_command([part.replace("%s", temporary) for part in shlex.split(entry["validate"])])
         if rc != 0:
-            module.fail_json(msg=f"{path} was left as it is: {entry['validate']} says: {(err or out).strip()}")
+            said = hidden(err or out, entry["content"]) if entry["secret"] else err or out
+            module.fail_json(msg=f"{path} was left as it is: {entry['validate']} says: {said.strip()}")
     own(module, temporary, entry)
     save(module, path)
     module.atomic_move(temporary, path)
+
+
+def hidden(text: str, content: str) -> str:
+    """``text`` without lines and words of ``content``, but for those of less than four characters."""
+    parts = {*content.splitlines(), *re.findall(r"\S+", content), *re.findall(r"[^\s=:'\"]+", content)}
+    parts |= set(re.findall(r"\w+", content))
+    for part in sorted((part for part in parts if len(part) >= 4), key=len, reverse=True):
+        text = text.replace(part, HIDDEN)
+    return text
+
+
+def with_secrets(module: AnsibleModule) -> list[dict[str, Any]]:
+    """The files with their contents. Those of secret files are no longer in what the module returns as invocation."""
+    secrets = module.params.pop("secrets")
+    # none of them is returned, and as a mask a short one would make other files' diffs unreadable
+    module.no_log_values -= set(secrets.values())
+    return [{**each, "content": secrets.get(each["path"], each["content"])} for each in module.params["files"]]
 
 
 def link(module: AnsibleModule, entry: dict[str, Any]) -> dict[str, str] | None:
@@ -221,7 +250,7 @@ def remove(module: AnsibleModule, path: str) -> dict[str, str]:
 
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    files, directories = module.params["files"], module.params["directories"]
+    files, directories = with_secrets(module), module.params["directories"]
     made = [entry["path"] for entry in directories if directory(module, entry)]
     diffs = [diff for entry in files if (diff := write(module, entry))]
     diffs += [diff for entry in module.params["links"] if (diff := link(module, entry))]

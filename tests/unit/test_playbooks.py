@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,8 @@ KEYWORDS = set(
 SECRET = re.compile(
     r"password|redis_users|users\.acl|app_environment|app_git_|app_index|app_proxy|app_build_environment|vault_"
 )
+# What more makes the content of a file secret.
+SECRET_CONTENT = re.compile(rf"{SECRET.pattern}|private_?key|ssh_key|app_files|celery_environments")
 # Formats that have no comments.
 WITHOUT_COMMENTS = {"users.acl.j2"}
 # Parts that others include have no first line of their own.
@@ -111,11 +114,39 @@ def test_nothing_hides_a_failure_or_keeps_state_of_its_own(path: str, task: dict
     assert "is changed" not in str(task.get("when", ""))
 
 
-@EVERY_TASK
-def test_a_task_with_secrets_does_not_log_them(path: str, task: dict[str, Any]) -> None:
+def derived(path: str, text: str) -> str:
+    """``text`` with the definitions of all role variables that stand in it."""
+    role = ROOT / "roles" / Path(path).parts[1] / "vars/main.yml"
+    defined = read_yaml(role) if path.startswith("roles/") and role.exists() else {}
+    names: set[str] = set()
+    while new := {name for name in defined if re.search(rf"\b{name}\b", text)} - names:
+        names |= new
+        text += "".join(str(defined[name]) for name in new)
+    return text
+
+
+def secret_parts(path: str, task: dict[str, Any]) -> list[str]:
+    """Those of a task's arguments that derive from a secret; entries of managed_files only if they aren't marked."""
     arguments = {key: value for key, value in task.items() if key not in ("name", "register", "block")}
-    if SECRET.search(str(arguments)) and "preflight_secrets" not in str(arguments):
-        assert task.get("no_log") is True
+    files = arguments.get("celeriac.fleet.managed_files", {}).pop("files", [])
+    entries = [{**entry, "path": ""} for entry in files if entry.get("secret") is not True]
+    contents = [str(entry) if "src" in entry else derived(path, str(entry)) for entry in entries]
+    found = [str(arguments)] if SECRET.search(str(arguments)) else []
+    return found + [content for content in contents if SECRET_CONTENT.search(content)]
+
+
+@EVERY_TASK
+def test_a_task_with_secrets_does_not_show_them(path: str, task: dict[str, Any]) -> None:
+    parts = [part for part in secret_parts(path, copy.deepcopy(task)) if "preflight_secrets" not in part]
+    assert parts == [] or task.get("no_log") is True
+
+
+def test_entries_with_secrets_are_found() -> None:
+    """So that the test above can fail."""
+    path = "roles/redis/tasks/configure.yml"
+    for entry in ({"each": "{{ __redis_tls_contents }}"}, {"src": "etc/redis/users.acl.j2"}):
+        assert secret_parts(path, {"celeriac.fleet.managed_files": {"files": [entry]}})
+        assert not secret_parts(path, {"celeriac.fleet.managed_files": {"files": [{**entry, "secret": True}]}})
 
 
 @EVERY_TASK

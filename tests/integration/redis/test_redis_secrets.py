@@ -35,8 +35,12 @@ def test_no_secret_is_seen_in_a_run_or_after_it(site: Site) -> None:
     for broker in brokers.values():
         broker.host.check_output("rm %s", f"/etc/{broker.flavor}/celeriac.env")
     changed = {"vault_redis_app_password": 'changed, with "quotes" and #%@ in it'}
-    run = site.playbook("playbooks/redis.yml", "--diff", "-vvv", **renewal(brokers.values()), **changed).succeeded()
+    plain = {"redis_maxclients": 4321}
+    arguments = {**renewal(brokers.values()), **changed, **plain}
+    run = site.playbook("playbooks/redis.yml", "--diff", "-vvv", **arguments).succeeded()
     assert all(count >= 3 for count in run.changed.values()), run.changed
+    assert "+maxclients 4321\n" in run.output
+    assert "+secret\n" in run.output
     site.playbook("playbooks/redis.yml").succeeded()
     wanted = secrets(site, brokers, changed)
     said = run.output.replace(json.dumps({**changed})[1:-1], "")  # the command line that the test itself gave

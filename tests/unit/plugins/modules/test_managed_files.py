@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import grp
+import json
 import os
 import pwd
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ import pytest
 from ansible_collections.celeriac.fleet.plugins.module_utils.file_state import leftovers
 from ansible_collections.celeriac.fleet.plugins.module_utils.undo import Undo
 from ansible_collections.celeriac.fleet.plugins.modules import managed_files as plugin
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.support.harness import run_module
 
@@ -210,3 +214,65 @@ def test_a_file_that_is_not_forced_is_made_but_not_changed(run: Run, tmp_path: P
     assert str(new) in run(files=files)["paths"]
     assert (target.read_text(), new.read_text()) == ("theirs\n", "ours\n")
     assert not run(files=files)["changed"]
+
+
+# -- secret files
+
+
+SECRET = 'PASSWORD="it\'s: a hunter2=/x;y"\nA=1\n'
+
+
+def shown(result: dict[str, Any], content: str) -> list[str]:
+    """Words of ``content``, as an operator would recognise them, that stand in what the module returned."""
+    said = json.dumps(result)
+    return [word for word in re.findall(r"\w{4,}", content) if word in said]
+
+
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What the module writes to the host's log."""
+    found: list[Any] = []
+    monkeypatch.setattr(plugin.AnsibleModule, "log", lambda _module, *said, **more: found.append((said, more)))
+    return found
+
+
+def test_a_secret_files_content_is_written_and_shown_nowhere(run: Run, target: Path, logged: list[Any]) -> None:
+    for before, after in (("", "secret\n"), ("secret, another\n", "secret\n")):
+        content = SECRET + before
+        result = run(files=[{"path": str(target), "secret": True}], secrets={str(target): content})
+        assert target.read_text() == content
+        (diff,) = result["diff"]
+        assert (diff["before"], diff["after"], diff["after_header"]) == (before, after, str(target))
+        assert shown(result, SECRET) == []
+        assert logged
+        assert shown({"log": str(logged)}, SECRET) == []
+
+
+def test_a_secret_file_whose_mode_changes_shows_nothing_either(run: Run, target: Path) -> None:
+    target.write_text(SECRET)
+    target.chmod(0o666)
+    result = run(files=[{"path": str(target), "secret": True, "mode": "0600"}], secrets={str(target): SECRET})
+    assert result["diff"][0]["before"] == "secret, the same\n"
+    assert shown(result, SECRET) == []
+
+
+def test_a_short_secret_makes_no_other_diff_unreadable(run: Run, tmp_path: Path) -> None:
+    one, two = str(tmp_path / "one"), str(tmp_path / "two")
+    files = [{"path": one, "secret": True}, {"path": two, "content": "maxclients 1\n"}]
+    result = run(files=files, secrets={one: "\n"})
+    assert result["diff"][1]["after"] == "maxclients 1\n"
+
+
+def test_a_secret_file_that_a_command_refuses_is_not_shown_by_it(run: Run, target: Path) -> None:
+    entry = {"path": str(target), "secret": True, "validate": "/bin/sh -c 'echo refused; cat %s; exit 1'"}
+    result = run(files=[entry], secrets={str(target): SECRET})
+    assert "says: refused" in result["msg"]
+    assert shown(result, SECRET) == []
+    assert not target.exists()
+
+
+@given(st.text(min_size=4).filter(lambda text: re.search(r"\w{4,}", text)))
+def test_no_word_of_a_secret_is_left_in_what_a_command_said(content: str) -> None:
+    said = plugin.hidden(f"error: {content} in '{content.split()[0]}'", content)
+    left = said.replace(plugin.HIDDEN, "")
+    assert [word for word in re.findall(r"\w{4,}", content) if word in left.replace("error", "")] == []
