@@ -7,7 +7,9 @@ import os
 import shutil
 import socket
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +49,21 @@ sys.exit(1)
 
 
 @pytest.fixture
-def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def scratch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where the program makes its directory; with a short path, since that of a socket has 107 bytes at most."""
+    with tempfile.TemporaryDirectory(prefix="c-", dir="/tmp") as directory:
+        monkeypatch.setattr("tempfile.tempdir", directory)
+        yield Path(directory)
+
+
+@pytest.fixture
+def calls(tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What the server noted; files stay their owner's, who isn't the server's user here."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/setpriv").write_text(SERVER)
     (tmp_path / "bin/setpriv").chmod(0o755)
-    (tmp_path / "scratch").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
     monkeypatch.setenv("CALLS", str(tmp_path / "calls"))
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
     monkeypatch.setattr(shutil, "chown", lambda path, user, group: owned.append((str(path), user, group)))
     owned.clear()
     return tmp_path / "calls"
@@ -80,22 +88,24 @@ def options(words: list[str]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("answer", [b"+PONG\r\n", b"-NOAUTH Authentication required.\r\n"])
-def test_one_that_answers_has_come_up(calls: Path, tmp_path: Path, answer: bytes) -> None:
+def test_one_that_answers_has_come_up(calls: Path, scratch: Path, tmp_path: Path, answer: bytes) -> None:
     assert checked(tmp_path, COMES_UP.replace("ANSWER", repr(answer))) is None
     pid = json.loads(calls.read_text())["pid"]
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
-    assert list((tmp_path / "scratch").iterdir()) == []
+    assert list(scratch.iterdir()) == []
 
 
-def test_it_writes_and_listens_nowhere_but_in_a_directory_of_its_own(calls: Path, tmp_path: Path) -> None:
+def test_it_writes_and_listens_nowhere_but_in_a_directory_of_its_own(
+    calls: Path, scratch: Path, tmp_path: Path
+) -> None:
     checked(tmp_path, "")
     called = json.loads(calls.read_text())
     user, server = called["words"][:4], called["words"][4:]
     assert user == ["--reuid=redis", "--regid=redis", "--init-groups", "--"]
     file = Path(server[1])
     assert server[0] == "/usr/bin/redis-server"
-    assert (file.name, file.parent.parent, called["files"]) == ("wrong.conf", tmp_path / "scratch", [file.name])
+    assert (file.name, file.parent.parent, called["files"]) == ("wrong.conf", scratch, [file.name])
     given = options(server)
     assert given["--port"] == given["--tls-port"] == "0"
     assert given["--dir"] == str(file.parent)
@@ -120,10 +130,10 @@ def test_certificates_are_loaded_where_there_are_any(
 
 
 @pytest.mark.parametrize("more", [[], ["--acl"]])
-def test_what_matters_of_what_it_said_is_said(calls: Path, tmp_path: Path, more: list[str]) -> None:
+def test_what_matters_of_what_it_said_is_said(calls: Path, scratch: Path, tmp_path: Path, more: list[str]) -> None:
     said = checked(tmp_path, FATAL, *more)
     assert said == f"Reading the configuration file {tmp_path}/wrong.conf, at line 1 >>> 'nonsense yes'"
-    assert list((tmp_path / "scratch").iterdir()) == []
+    assert list(scratch.iterdir()) == []
 
 
 def test_one_that_never_answers_is_ended(calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
