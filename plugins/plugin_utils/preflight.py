@@ -6,6 +6,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def preflight_variables(
     wanted = {host: [*names] for host in hosts}
     for role, its in roles.items():
         for host in its:
-            wanted[host] += [*role_options(role), *asked(role_problems_of(role) or _silent)]
+            wanted[host] += [*role_options(role), *asked(role_problems_of(role))]
     return {host: _variables(hostvars[host], names) for host, names in wanted.items()}
 
 
@@ -41,14 +42,23 @@ def role_options(role: str) -> list[str]:
     return list(specs.options(name)) if name in specs.roles() else []
 
 
-def role_problems_of(role: str) -> Callable[[Hosts, Site], list[str]] | None:
-    """The filter that says what is wrong with a role's variables, if there is one."""
-    found = filter_loader.get(f"{role}_problems") if role.startswith(COLLECTION) else None
-    return found.j2_function if found else None
+def role_problems_of(role: str) -> Callable[[Hosts, Site], list[str]]:
+    """What says what is wrong with a role's variables: its filter ``<role>_problems``; its specs where it has none."""
+    name = role.removeprefix(COLLECTION)
+    if name == role or name not in specs.roles():
+        return _silent
+    found = filter_loader.get(f"{role}_problems")
+    return found.j2_function if found else partial(declared_problems, name)
 
 
 def _silent(_hosts: Hosts, _site: Site) -> list[str]:
     return []
+
+
+def declared_problems(role: str, hosts: Hosts, _site: Site) -> list[str]:
+    """What is wrong with the variables of a role that has no rules beside its specs."""
+    found = [specs.problems(role, variables) for variables in hosts.values()]
+    return list(dict.fromkeys(problem for each in found for problems in each.values() for problem in problems))
 
 
 def looks(roles: RoleHosts, host: str) -> list[str]:
@@ -77,9 +87,7 @@ def role_problems(
     """
     site = Site(groups, Path(root), secrets, reached, one_application)
     return [
-        problem
-        for role, names in roles.items()
-        for problem in (role_problems_of(role) or _silent)(of_hosts(hosts, names), site)
+        problem for role, names in roles.items() for problem in role_problems_of(role)(of_hosts(hosts, names), site)
     ]
 
 

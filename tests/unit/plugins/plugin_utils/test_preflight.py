@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -116,14 +117,50 @@ NAMES += ["__redis_host", "vault_x"]
 @pytest.mark.parametrize("role", ROLES)
 def test_a_role_says_what_is_wrong_with_its_variables(role: str) -> None:
     problems = preflight.role_problems_of(f"celeriac.fleet.{role}")
-    assert problems is not None, f"plugins/filter has no {role}_problems"
-    assert list(inspect.signature(problems).parameters) == ["hosts", "site"]
+    assert [name.strip("_") for name in inspect.signature(problems).parameters] == ["hosts", "site"]
     assert problems({}, Site()) == []
+
+
+SPECS = """
+argument_specs:
+  main:
+    options:
+      hello_greeting: {type: str, choices: [hello, hi], required: true}
+      hello_times: {type: int, default: 1}
+"""
+
+
+@pytest.fixture
+def hello(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A role with specs and without a filter."""
+    (tmp_path / "hello/meta").mkdir(parents=True)
+    (tmp_path / "hello/meta/argument_specs.yml").write_text(SPECS)
+    monkeypatch.setattr("ansible_collections.celeriac.fleet.plugins.plugin_utils.specs.ROLES", tmp_path)
+    caches = (preflight.specs.roles, preflight.specs.entry_points)
+    for cache in caches:
+        cache.cache_clear()
+    yield "celeriac.fleet.hello"
+    for cache in caches:
+        cache.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"hello_greeting": "hi"}, None),
+        ({"hello_greeting": "hey"}, "hello_greeting is 'hey': use one of hello, hi."),
+        ({}, "hello_greeting is None: use one of hello, hi."),
+        ({"hello_greeting": "hi", "hello_times": "often"}, "hello_times is 'often': give it a whole number."),
+    ],
+)
+def test_a_role_without_a_filter_is_checked_by_its_specs(hello: str, variables: dict[str, Any], said: str) -> None:
+    hosts = {host: {"names": list(variables), "unreadable": {}, **variables} for host in ("one", "two")}
+    assert preflight.role_problems_of(hello)(hosts, Site()) == ([said] if said else [])
 
 
 @pytest.mark.parametrize("role", ["celeriac.fleet.nothing", "geerlingguy.docker", "docker"])
 def test_a_role_that_says_nothing_is_no_error_of_a_run(role: str) -> None:
-    assert preflight.role_problems_of(role) is None
+    assert preflight.role_problems_of(role)({"h": {}}, Site()) == []
     asked = {"root": str(ROOT), "secrets": True, "reached": ["h"], "one_application": False}
     assert preflight.role_problems({"h": {}}, {role: ["h"]}, {}, **asked) == []
 
