@@ -35,6 +35,7 @@ init_plugin_loader([])  # from here on our collection can be imported
 
 from ansible_collections.celeriac.fleet.plugins.action import managed_files  # noqa: E402
 from ansible_collections.celeriac.fleet.plugins.plugin_utils.look_first import validated  # noqa: E402
+from ansible_collections.celeriac.fleet.plugins.plugin_utils.site_roles import site_roles  # noqa: E402
 
 ROLES = sorted(path.parent.name for path in (ROOT / "roles").glob("*/tasks"))
 ENVIRONMENTS = sorted(
@@ -146,6 +147,19 @@ class Inventory:
         """The value of a Jinja expression on a host."""
         templar = Templar(loader=self.loader, variables={**self.variables(host), **more})
         return templar.evaluate_expression(trust_as_template(expression))
+
+
+@cache
+def role_hosts(source: str) -> dict[str, list[str]]:
+    """The roles that site.yml runs in an inventory, by their last names -> the hosts that run them."""
+    found = site_roles(str(ROOT / "site.yml"), Inventory(source).groups)
+    return {role.rpartition(".")[2]: hosts for role, hosts in found.items()}
+
+
+def home(role: str) -> str:
+    """An inventory whose hosts run the role: production, or else the scenario of the role's name."""
+    production = "inventories/production"
+    return production if role in role_hosts(production) else f"molecule/{role}/inventory"
 
 
 @dataclass(frozen=True)

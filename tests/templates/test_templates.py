@@ -10,15 +10,17 @@ from typing import Any
 import pytest
 
 from tests.support import units
-from tests.support.harness import ENVIRONMENTS, ROLES, ROOT, File, Inventory, files
+from tests.support.harness import ENVIRONMENTS, ROLES, ROOT, File, Inventory, files, home, role_hosts
 
 WIDTH = 120
 SYSTEMD = "/etc/systemd/system/"
 PROGRAMS = sorted((ROOT / "roles").glob("*/files/**/*.sh"))
+SOURCES = [f"inventories/{environment}" for environment in ENVIRONMENTS]
 HOSTS = [
-    (environment, host.name)
-    for environment in ENVIRONMENTS
-    for host in Inventory(f"inventories/{environment}").manager.get_hosts()
+    (role, source, host)
+    for role in ROLES
+    for source in dict.fromkeys([*SOURCES, home(role)])
+    for host in role_hosts(source).get(role, [])
 ]
 VARIANTS: list[dict[str, Any]] = [
     {},
@@ -26,29 +28,29 @@ VARIANTS: list[dict[str, Any]] = [
     {"redis_flavor": "valkey", "redis_backup_copy_to": "keeper@backup1.example.com:/srv/backups"},
 ]
 ROLES_HOSTS_AND_VARIANTS = pytest.mark.parametrize(
-    ("role", "environment", "host", "variant"),
-    [(role, *host, variant) for role in ROLES for host in HOSTS for variant in VARIANTS],
+    ("role", "source", "host", "variant"),
+    [(*host, variant) for host in HOSTS for variant in VARIANTS],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
 )
 
 
-def rendered(role: str, environment: str, host: str, variant: dict[str, Any]) -> dict[str, File]:
-    return files(Inventory(f"inventories/{environment}"), role, host, **variant)
+def rendered(role: str, source: str, host: str, variant: dict[str, Any]) -> dict[str, File]:
+    return files(Inventory(source), role, host, **variant)
 
 
 @ROLES_HOSTS_AND_VARIANTS
-def test_a_line_of_a_unit_can_be_read(role: str, environment: str, host: str, variant: dict[str, Any]) -> None:
+def test_a_line_of_a_unit_can_be_read(role: str, source: str, host: str, variant: dict[str, Any]) -> None:
     """And is what systemd reads."""
-    for path, file in rendered(role, environment, host, variant).items():
+    for path, file in rendered(role, source, host, variant).items():
         if path.startswith(SYSTEMD):
             assert [line for line in file.content.splitlines() if len(line) > WIDTH] == []
             assert units.parse(file.content)
 
 
 @ROLES_HOSTS_AND_VARIANTS
-def test_a_template_holds_no_program(role: str, environment: str, host: str, variant: dict[str, Any]) -> None:
+def test_a_template_holds_no_program(role: str, source: str, host: str, variant: dict[str, Any]) -> None:
     """A unit names a program; a command says what an operator would have to, and ends in the program."""
-    for path, file in rendered(role, environment, host, variant).items():
+    for path, file in rendered(role, source, host, variant).items():
         lines = [line for line in file.content.replace("\\\n", " ").splitlines() if not line.startswith("#")]
         if path.startswith(SYSTEMD):
             assert [line for line in lines if re.search(r"\b(?:sh|python\S*)\b.* -c\b", line)] == []

@@ -6,15 +6,15 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.template import Templar, trust_as_template
 from ansible_collections.celeriac.fleet.plugins.plugin_utils import preflight, specs
-from ansible_collections.celeriac.fleet.plugins.plugin_utils.site_roles import site_roles
 
-from tests.support.harness import ENVIRONMENTS, FACTS, ROLES, ROOT, SECRETS, Inventory, read_yaml
+from tests.support.harness import ENVIRONMENTS, FACTS, ROLES, ROOT, SECRETS, Inventory, home, read_yaml, role_hosts
 from tests.support.harness import specs as declared
 
 PLAYBOOK = ROOT / "playbooks/preflight.yml"
@@ -91,12 +91,13 @@ def test_the_task_refuses_if_there_is_a_problem() -> None:
 def test_a_newly_declared_option_is_looked_at(variant: Callable[..., Inventory], tmp_path: Path, monkeypatch) -> None:
     """Without a list: it is enough that the role's argument_specs have it."""
     roles = Path(shutil.copytree(ROOT / "roles", tmp_path / "roles"))
-    for role in ROLES:
+    of_production = list(role_hosts("inventories/production"))
+    for role in of_production:
         path = roles / role / "meta/argument_specs.yml"
         declared = read_yaml(path)
         declared["argument_specs"]["main"]["options"][f"{role}_novelty"] = {"type": "int", "default": 1}
         path.write_text(json.dumps(declared))
-    novelties = {f"{role}_novelty": trust_as_template("{{ never_defined }}") for role in ROLES}
+    novelties = {f"{role}_novelty": trust_as_template("{{ never_defined }}") for role in of_production}
     monkeypatch.setattr(specs, "ROLES", roles)
     specs.entry_points.cache_clear()
     try:
@@ -305,16 +306,11 @@ def changed(variables: dict[str, Any], path: PATH, value: Any, before: PATH = ()
     return {**variables, name: value}
 
 
-@pytest.fixture(scope="module")
-def roles() -> dict[str, list[str]]:
-    """The roles of production and their hosts."""
-    return dict(site_roles(str(ROOT / "site.yml"), Inventory("inventories/production").groups))
-
-
-@pytest.fixture(scope="module")
-def fleet(roles: dict[str, list[str]]) -> dict[str, dict[str, Any]]:
-    """What the preflight reads of production's hosts, as plain data."""
-    inventory = Inventory("inventories/production", **SECRETS)
+@cache
+def read_fleet(source: str) -> dict[str, dict[str, Any]]:
+    """What the preflight reads of an inventory's hosts, as plain data."""
+    inventory = Inventory(source, **SECRETS)
+    roles = {f"celeriac.fleet.{role}": hosts for role, hosts in role_hosts(source).items()}
     read = preflight.preflight_variables(inventory.hostvars, inventory.groups["all"], roles, [])
     return {
         host: {name: plain(value) for name, value in variables.items() if name != "names"}
@@ -331,10 +327,9 @@ def plain(value: Any) -> Any:
 @pytest.mark.parametrize(
     ("role", "path", "value"), CHANGES, ids=[f"{'.'.join(path)}-{value}" for _, path, value in CHANGES]
 )
-def test_any_option_that_is_not_as_declared_is_one_sentence(
-    fleet: dict[str, Any], roles: dict[str, list[str]], role: str, path: PATH, value: Any
-) -> None:
-    groups = Inventory("inventories/production").groups
+def test_any_option_that_is_not_as_declared_is_one_sentence(role: str, path: PATH, value: Any) -> None:
+    fleet, groups = read_fleet(home(role)), Inventory(home(role)).groups
+    roles = {f"celeriac.fleet.{name}": hosts for name, hosts in role_hosts(home(role)).items()}
     hosts = {
         host: changed(variables, path, value) if host in roles[f"celeriac.fleet.{role}"] else variables
         for host, variables in fleet.items()
