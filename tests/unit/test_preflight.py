@@ -286,21 +286,27 @@ def changes(role: str) -> Iterator[tuple[PATH, Any]]:
 
 
 CHANGES = [(role, path, value) for role in ROLES for path, value in changes(role)]
-# what stands at a path before, where the inventory has nothing
-ENTRIES: dict[PATH, Any] = {
-    ("celery_nodes", "autoscale"): {"min": 1, "max": 2},
-    ("app_files",): [{"name": "a", "content": "b"}],
-}
+RIGHT = {"bool": True, "int": 1, "path": "/a", "str": "a"}
 
 
-def changed(variables: dict[str, Any], path: PATH, value: Any, before: PATH = ()) -> dict[str, Any]:
+def right(option: dict[str, Any]) -> Any:
+    """The least that an option may be: a mapping with what is required, or a list of one."""
+    if option["type"] == "list":
+        return [right({**option, "type": option["elements"]})]
+    if option["type"] == "dict":
+        return {key: right(each) for key, each in option.get("options", {}).items() if each.get("required")}
+    return RIGHT[option["type"]]
+
+
+def changed(options: dict[str, Any], variables: dict[str, Any], path: PATH, value: Any) -> dict[str, Any]:
     """``variables`` with another value at a path, or without one."""
     name, *rest = path
-    old = variables.get(name) or ENTRIES.get((*before, name), {})
+    option = options[name]
+    old = variables.get(name) or (right(option) if rest else None)
     if rest and isinstance(old, list):
-        value = [changed(old[0], tuple(rest), value, (*before, name)), *old[1:]]
+        value = [changed(option["options"], old[0], tuple(rest), value), *old[1:]]
     elif rest:
-        value = changed(old, tuple(rest), value, (*before, name))
+        value = changed(option["options"], old, tuple(rest), value)
     elif value is None:
         return {key: old for key, old in variables.items() if key != name}
     return {**variables, name: value}
@@ -331,7 +337,7 @@ def test_any_option_that_is_not_as_declared_is_one_sentence(role: str, path: PAT
     fleet, groups = read_fleet(home(role)), Inventory(home(role)).groups
     roles = {f"celeriac.fleet.{name}": hosts for name, hosts in role_hosts(home(role)).items()}
     hosts = {
-        host: changed(variables, path, value) if host in roles[f"celeriac.fleet.{role}"] else variables
+        host: changed(declared(role), variables, path, value) if host in roles[f"celeriac.fleet.{role}"] else variables
         for host, variables in fleet.items()
     }
     asked = {"root": str(ROOT), "secrets": True, "reached": list(hosts), "one_application": False}
