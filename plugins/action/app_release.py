@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
+from ansible_collections.celeriac.fleet.plugins.module_utils.app_releases import COMPLETE
+from ansible_collections.celeriac.fleet.plugins.module_utils.virtualenv import PYTHON
 from ansible_collections.celeriac.fleet.plugins.modules import app_release as module
 from ansible_collections.celeriac.fleet.plugins.plugin_utils import app_source as sources
 from ansible_collections.celeriac.fleet.plugins.plugin_utils import git_mirror as mirrors
@@ -32,7 +34,7 @@ ARGUMENT_SPEC = {**module.ARGUMENT_SPEC, **CONTROLLERS}
 def source_of(wanted: Mapping[str, Any], version: str, git: Mapping[str, Any]) -> Any:
     """The source that ``app_source`` describes.
 
-    :param version: ``app_version``, which goes before what ``wanted`` says
+    :param version: ``app_version``, which takes precedence over what ``wanted`` says
     :param git: ``ssh_key``, ``known_hosts`` and ``token``
     """
     for problem in sources.problems(wanted, version, ROOT):
@@ -49,8 +51,8 @@ def source_of(wanted: Mapping[str, Any], version: str, git: Mapping[str, Any]) -
 def look_for_release(directory: str, python: str) -> str:
     """A shell command that prints ``complete`` if the release is, and its virtualenv of the host's interpreter."""
     return (
-        f"cd {shlex.quote(directory)} 2>/dev/null && test -e .celeriac-complete && "
-        f'test "$(readlink .venv/.celeriac-python)" = "$(readlink -f -- "$(command -v {shlex.quote(python)})")" && '
+        f"cd {shlex.quote(directory)} 2>/dev/null && test -e {COMPLETE} && "
+        f'test "$(readlink .venv/{PYTHON})" = "$(readlink -f -- "$(command -v {shlex.quote(python)})")" && '
         "echo complete"
     )
 
@@ -59,7 +61,7 @@ def look_for_leftovers(releases: str) -> str:
     """A shell command that prints the releases, those that are complete, their virtualenvs, and the virtualenvs."""
     return (
         f"cd {shlex.quote(releases)} 2>/dev/null && "
-        "ls -A; echo ==; ls -d -- */.celeriac-complete 2>/dev/null; echo ==; "
+        f"ls -A; echo ==; ls -d -- */{COMPLETE} 2>/dev/null; echo ==; "
         "readlink -- */.venv; echo ==; ls -A ../virtualenvs 2>/dev/null; true"
     )
 

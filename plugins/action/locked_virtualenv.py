@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible_collections.celeriac.fleet.plugins.module_utils.virtualenv import directory_name
+from ansible_collections.celeriac.fleet.plugins.module_utils.app_releases import COMPLETE
+from ansible_collections.celeriac.fleet.plugins.module_utils.virtualenv import PYTHON, directory_name
 from ansible_collections.celeriac.fleet.plugins.modules import locked_virtualenv as module
 from ansible_collections.celeriac.fleet.plugins.plugin_utils.look_first import LookFirst
 from ansible_collections.celeriac.fleet.plugins.plugin_utils.virtualenv_lock import (
@@ -27,7 +28,7 @@ def look_for_virtualenv(path: str, python: str) -> str:
     """
     place = shlex.quote(path)
     return (
-        f"test -e {place}/.celeriac-complete && readlink {place} && readlink {place}/.celeriac-python && "
+        f"test -e {place}/{COMPLETE} && readlink {place} && readlink {place}/{PYTHON} && "
         f'readlink -f -- "$(command -v {shlex.quote(python)})"'
     )
 

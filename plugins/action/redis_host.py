@@ -18,9 +18,10 @@ import re
 from typing import Any, ClassVar
 
 from ansible.errors import AnsibleActionFail
+from ansible_collections.celeriac.fleet.plugins.plugin_utils import specs
 from ansible_collections.celeriac.fleet.plugins.plugin_utils.look_first import LookFirst
 
-FLAVORS = ("redis", "valkey")
+FLAVORS = tuple(specs.options("redis")["redis_flavor"]["choices"])
 SYSCTL = ("vm.overcommit_memory", "net.core.somaxconn")
 # Each line of a file with its path before it.
 LINES = "grep -H ^ -- {} 2>/dev/null"

@@ -28,7 +28,7 @@ class BuildError(Exception):
 
 
 def index_environment(settings: Mapping[str, Any], ca_file: str) -> dict[str, str]:
-    """Variables that give pip the index settings of ``app_index_url`` and its neighbours; they go before its files."""
+    """Variables that give pip the settings of ``app_index_url`` and others. They take precedence over its files."""
     found = {
         "PIP_INDEX_URL": settings.get("index_url"),
         "PIP_EXTRA_INDEX_URL": " ".join(settings.get("extra_index_urls") or []),
@@ -42,7 +42,7 @@ def index_environment(settings: Mapping[str, Any], ca_file: str) -> dict[str, st
 
 
 def pip_settings(listed: str) -> dict[str, list[str]]:
-    """What ``pip config list`` says, in pip's order: the environment goes before [install], that before [global]."""
+    """What ``pip config list`` says, in pip's order: the environment over [install], that over [global]."""
     found: dict[str, dict[str, list[str]]] = {"global": {}, "install": {}, ":env:": {}}
     for line in listed.splitlines():
         name, equals, value = line.partition("=")

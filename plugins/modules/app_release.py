@@ -41,7 +41,7 @@ options:
       - "V({type: git, repo: …, version: …, path: …}), a tag, branch or commit, and if need be a directory of it."
       - "V({type: package, requirement: …}), of an index."
     type: dict
-  version: {description: "Goes before the version in I(source), of a git repository or package.", type: str}
+  version: {description: "Takes precedence over the version in I(source), of a git repository or package.", type: str}
   git: {description: "C(ssh_key), C(known_hosts) and C(token) for the repository, secret.", type: dict}
   requirements:
     description:

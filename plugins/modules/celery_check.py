@@ -16,7 +16,7 @@ description:
     know, and of settings with which a stop or a killed node loses tasks.
   - A release that is refused is a line in the file I(trail), as M(celeriac.fleet.celery_rollout) writes them; its
     C(result) is C(refused).
-  - A release that was found good with the same arguments isn't imported again.
+  - A release that passed with the same arguments isn't imported again.
 options:
   app: {description: "What C(celery -A) takes.", type: str, required: true}
   directory: {description: "The release, with its virtualenv in C(.venv).", type: path, required: true}

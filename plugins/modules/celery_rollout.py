@@ -109,6 +109,7 @@ import time
 from typing import NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celeriac.fleet.plugins.module_utils.app_releases import LIVE
 from ansible_collections.celeriac.fleet.plugins.module_utils.celery_app import (
     FLOOR,
     Probe,
@@ -119,7 +120,6 @@ from ansible_collections.celeriac.fleet.plugins.module_utils.systemd_state impor
 from ansible_collections.celeriac.fleet.plugins.module_utils.trail import Trail
 from ansible_collections.celeriac.fleet.plugins.module_utils.undo import Undo
 
-LIVE = ".celeriac-live"
 APP = re.compile(r"(?:--app[= ]|-A )(\S+)")
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 TAIL = 15  # lines

@@ -109,11 +109,11 @@ from datetime import datetime
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celeriac.fleet.plugins.module_utils.app_releases import LIVE
 from ansible_collections.celeriac.fleet.plugins.module_utils.celery_app import Probe, ProbeError, read_environment
 from ansible_collections.celeriac.fleet.plugins.module_utils.systemd_state import parse_show, seconds
 from ansible_collections.celeriac.fleet.plugins.module_utils.trail import Trail
 
-LIVE = ".celeriac-live"
 PROPERTIES = "LoadState ActiveState SubState Result NRestarts MainPID MemoryCurrent ActiveEnterTimestamp".split()
 TICK = "Sending due task"
 STAMP = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+Z)?")

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-COMPLETE, LIVE = ".celeriac-complete", ".celeriac-live"
+from ansible_collections.celeriac.fleet.plugins.module_utils.app_releases import COMPLETE, LIVE
+
 Found = Mapping[str, Any]
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from ansible_collections.celeriac.fleet.plugins.plugin_utils import celery_nodes as celery
 from ansible_collections.celeriac.fleet.plugins.plugin_utils.celery_options import QUEUE_NAME
+from ansible_collections.celeriac.fleet.plugins.plugin_utils.specs import BOOLEANS
 
 Hosts = Mapping[str, Mapping[str, Any]]
 
-BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": False}
 FORMATS = ("table", "json")
 
 

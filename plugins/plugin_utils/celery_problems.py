@@ -67,22 +67,13 @@ def node_problems(nodes: Any) -> list[str]:
 
 def _node_problems(nodes: Any) -> Iterator[str]:
     """What is wrong with each node's keys together, as far as they are right by themselves."""
-    for where, node in _mappings(nodes):
+    for where, node in specs.mappings("celery_nodes", nodes):
         right = {key: value for key, value in node.items() if _right(key, value)}
         yield from _queue_problems(where, right.get("queues", []))
         yield from _limit_problems(where, right)
         yield from _pool_problems(where, node, right)
         yield from _argument_problems(where, right.get("extra_arguments", []))
         yield from app.environment_problems(right.get("environment", {}), f"{where}.environment")
-
-
-def _mappings(nodes: Any) -> list[tuple[str, Variables]]:
-    """Those nodes that are mappings, each with how a sentence names it."""
-    return [
-        (specs.numbered("celery_nodes", index, node), node)
-        for index, node in enumerate(nodes if isinstance(nodes, list) else [])
-        if isinstance(node, Mapping)
-    ]
 
 
 def _right(key: str, value: Any) -> bool:
@@ -208,7 +199,7 @@ def _timeout_problems(variables: Variables, found: Mapping[str, Any]) -> Iterato
     visible, soft = variables["celery_visibility_timeout"], variables["celery_soft_shutdown_timeout"]
     known = [
         {key: value for key, value in node.items() if _right(key, value)}
-        for _, node in _mappings(variables.get("celery_nodes"))
+        for _, node in specs.mappings("celery_nodes", variables.get("celery_nodes"))
     ]
     stops = [("celery_stop_timeout", variables["celery_stop_timeout"])]
     stops += [

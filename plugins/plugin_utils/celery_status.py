@@ -154,11 +154,11 @@ def _wrong(node: Mapping[str, Any], releases: Mapping[str, str]) -> str:
 def celery_status_table(document: Document) -> str:
     """The document for people: what is wrong, then nodes, queues, beat and hosts, the worst first."""
     nodes, problems = document["nodes"], document["problems"]
-    good = sum(node["state"] == "running" for node in nodes)
+    running = sum(node["state"] == "running" for node in nodes)
     held = sum(node["state"] == "held" for node in nodes)
     parts = [
         f"{document['app']} at {document['time']}",
-        f"{good} of {len(nodes)} nodes run" + (f", {held} held" if held else ""),
+        f"{running} of {len(nodes)} nodes run" + (f", {held} held" if held else ""),
         f"{len(problems)} problem{'s' * (len(problems) != 1)}" if problems else "no problem",
     ]
     head = [": ".join([parts[0], ", ".join(parts[1:])])]

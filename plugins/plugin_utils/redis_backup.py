@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-Hosts = Mapping[str, Mapping[str, Any]]
+from ansible_collections.celeriac.fleet.plugins.plugin_utils.specs import BOOLEANS
 
-BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": False}
+Hosts = Mapping[str, Mapping[str, Any]]
 
 
 def backup_instances(instances: Iterable[Mapping[str, Any]], name: str = "") -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.celeriac.fleet.plugins.plugin_utils.redis_checks import UNITS
 
 Instance = Mapping[str, Any]
 User = Mapping[str, Any]
@@ -42,7 +43,6 @@ REPLAY = "user default off resetpass sanitize-payload ~* &* +@all"
 
 START = "on sanitize-payload resetkeys resetchannels"
 
-UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "kb": 1024, "mb": 1024**2, "gb": 1024**3}
 SHARE = re.compile(r"\s*(\d+)\s*%\s*\Z")
 
 

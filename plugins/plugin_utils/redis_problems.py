@@ -27,18 +27,9 @@ Variables = Mapping[str, Any]
 # -- entries of lists
 
 
-def mappings(variable: str, entries: Any) -> list[tuple[str, Variables]]:
-    """Those entries of a list that are mappings, each with how a sentence names it."""
-    return [
-        (specs.numbered(variable, index, entry), entry)
-        for index, entry in enumerate(entries if isinstance(entries, list) else [])
-        if isinstance(entry, Mapping)
-    ]
-
-
 def repeated(variable: str, key: str, entries: Any) -> Iterator[str]:
     """Which values of a key stand in several entries."""
-    counted = Counter(str(entry[key]) for _, entry in mappings(variable, entries) if key in entry)
+    counted = Counter(str(entry[key]) for _, entry in specs.mappings(variable, entries) if key in entry)
     for what, count in counted.items():
         if count > 1:
             yield f"{variable} has the {key} {what!r} {count} times: give each entry a {key} of its own."
@@ -54,7 +45,7 @@ def instance_problems(instances: Any, servers: Collection[str]) -> Iterator[str]
     """
     yield from repeated("redis_instances", "name", instances)
     yield from repeated("redis_instances", "port", instances)
-    for where, instance in mappings("redis_instances", instances):
+    for where, instance in specs.mappings("redis_instances", instances):
         config = instance.get("config")
         for directive, value in config.items() if isinstance(config, Mapping) else ():
             yield from _directive_problems(where, str(directive), value, instance.get("profile"), servers)
@@ -92,14 +83,14 @@ def user_problems(users: Any, instances: Any, servers: Collection[str]) -> Itera
     if not isinstance(users, list) or not users:
         return
     yield from repeated("redis_users", "name", users)
-    names = [entry.get("name") for _, entry in mappings("redis_instances", instances)]
-    known = mappings("redis_users", users)
+    names = [entry.get("name") for _, entry in specs.mappings("redis_instances", instances)]
+    known = specs.mappings("redis_users", users)
     for where, user in known:
         if isinstance(user.get("password"), str) and (problem := password_problem(user["password"])):
             yield f"{where} {problem}."
         yield from _permission_problems(where, user, servers)
         yield from _unknown_instances(where, user, names)
-    for where, instance in mappings("redis_instances", instances):
+    for where, instance in specs.mappings("redis_instances", instances):
         if len(known) == len(users) and not any(instance.get("name") in _instances(user, names) for _, user in known):
             yield f"{where} has no user: name it in the instances of one of redis_users."
 
@@ -168,7 +159,7 @@ def tls_problems(variables: Variables, secrets: bool) -> Iterator[str]:
             yield f"{name} has no value beside {given[0]}: give all three, or none to have certificates issued."
     enabled = [
         instance.get("tls", variables["redis_tls_enabled"])
-        for _, instance in mappings("redis_instances", variables["redis_instances"])
+        for _, instance in specs.mappings("redis_instances", variables["redis_instances"])
     ]
     if True in enabled and not given and secrets and not variables["redis_tls_ca_passphrase"]:
         yield "redis_tls_ca_passphrase has no value: set one, for the key of the authority that issues certificates."
@@ -227,7 +218,7 @@ def backup_problems(variables: Variables, secrets: bool) -> Iterator[str]:
 
 def memory_problems(host: str, variables: Variables, memory: int) -> Iterator[str]:
     """Whether the instances need more than ``memory``, the bytes of the host, allows."""
-    instances = [instance for _, instance in mappings("redis_instances", variables["redis_instances"])]
+    instances = [instance for _, instance in specs.mappings("redis_instances", variables["redis_instances"])]
     needed = sum(checks.in_bytes(instance["maxmemory"], memory) for instance in instances)
     persistent = [instance["maxmemory"] for instance in instances if _persists(instance)]
     forks = sum(checks.in_bytes(variables["redis_fork_reserve"], checks.in_bytes(each, memory)) for each in persistent)
@@ -253,7 +244,7 @@ def flavor_problems(host: str, variables: Variables, version: str | None) -> Ite
         if not grammar.servers(flavor, version) and grammar.servers(other, version):
             yield f"redis_flavor of {host} is {flavor}, which Debian {version} doesn't have: use {other}."
         data = (variables.get("__redis_host") or {}).get("data", {}).get(other, [])
-        for _, instance in mappings("redis_instances", variables["redis_instances"]):
+        for _, instance in specs.mappings("redis_instances", variables["redis_instances"]):
             if instance.get("name") in data and instance.get("profile") != "cache":
                 yield (
                     f"redis_flavor of {host} is {flavor}, but /var/lib/{other}/{instance['name']} has data: leave it "

@@ -80,6 +80,8 @@ TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "path": (str, "write a path"),
     "str": (str, "write it as text, in quotes"),
 }
+# What is true and false on the command line, in lower case; nothing is false.
+BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": False}
 ENTRY_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}\Z")
 
 
@@ -146,6 +148,15 @@ def numbered(variable: str, index: int, entry: Any) -> str:
     """How sentences call an entry of a list: by its name too, if that can be one."""
     name = entry.get("name") if isinstance(entry, Mapping) else None
     return f"{variable}[{index}]" + (f" ({name})" if isinstance(name, str) and ENTRY_NAME.match(name) else "")
+
+
+def mappings(variable: str, entries: Any) -> list[tuple[str, Mapping[str, Any]]]:
+    """Those entries of a list that are mappings, each with how sentences call it."""
+    return [
+        (numbered(variable, index, entry), entry)
+        for index, entry in enumerate(entries if isinstance(entries, list) else [])
+        if isinstance(entry, Mapping)
+    ]
 
 
 def _value(place: Place, option: Option, value: Any, rules: Rules) -> Iterator[str]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import redis
     from kombu.transport.redis import Channel
 
-LIBRARIES = {"gevent": "gevent", "eventlet": "eventlet"}  # pool -> what it imports
+LIBRARIES = {"gevent": "gevent"}  # pool -> what it imports
 LOOKED = 500  # unacknowledged messages whose queue is looked for
 PAUSE = 0.1  # seconds between two looks at the nodes
 

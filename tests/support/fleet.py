@@ -130,11 +130,11 @@ class Worker:
 
     def release(self) -> str:
         """The directory of the release that is current."""
-        return str(self.host.file(f"/opt/{self.app}/current").linked_to)
+        return str(self.host.file(self.variables["application"]["current"]).linked_to)
 
     def rollouts(self) -> list[dict[str, Any]]:
         """The trail of its rollouts, the latest last, which root alone may read."""
-        file = self.host.file(f"/var/lib/celeriac/{self.app}/rollouts.jsonl")
+        file = self.host.file(self.variables["celery_trail"])
         assert (file.user, file.mode) == ("root", 0o600)
         return [json.loads(line) for line in file.content_string.splitlines()]
 

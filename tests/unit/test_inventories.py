@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 
 import pytest
+import test_hosts
 
 from tests.support.harness import ENVIRONMENTS, ROOT, SECRETS, Inventory, files, read_yaml
 
@@ -157,16 +157,11 @@ def test_the_makefiles_default_environment_is_there() -> None:
 
 
 def test_a_second_name_of_a_test_host_is_the_same_container(tmp_path: Path) -> None:
-    spec = importlib.util.spec_from_file_location("test_hosts", ROOT / "molecule/shared/test_hosts.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     (tmp_path / "hosts.yml").write_text(
         "workers: {children: {shop: {hosts: {w1: }}, blog: {hosts: {w1-blog: {ansible_host: w1}, w2: }}}}\n"
         "beat: {hosts: {w1: , w1-blog: }}\nredis: {hosts: {broker1: {ansible_host: 10.0.0.1}}}\n"
     )
-    variables = module.inventory(tmp_path)["_meta"]["hostvars"]
+    variables = test_hosts.inventory(tmp_path)["_meta"]["hostvars"]
     assert {host: each["test_host_name"] for host, each in variables.items()} == {
         "broker1": "broker1",
         "w1": "w1",

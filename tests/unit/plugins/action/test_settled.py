@@ -286,7 +286,7 @@ MOSTLY = st.sampled_from([True, True, True, False])
 @given(
     st.dictionaries(
         st.sampled_from("abc"),
-        st.tuples(st.sampled_from([True, True, True, False]), st.sampled_from("XYZ")),
+        st.tuples(MOSTLY, st.sampled_from("XYZ")),
         max_size=3,
     ),
     st.sampled_from([set(), set(), {"X"}, {"Y", "Z"}]),

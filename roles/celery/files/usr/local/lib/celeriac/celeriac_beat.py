@@ -55,7 +55,7 @@ def starting(sender: Any, **_: Any) -> None:
 
 @signals.import_modules.connect
 def redbeat_defaults(sender: Any, **_: Any) -> None:
-    """What the application itself sets goes before."""
+    """What the application itself sets takes precedence."""
     transport = sender.conf.broker_transport_options or {}
     defaults = {
         "redbeat_redis_url": sender.conf.broker_url,
