@@ -65,14 +65,16 @@ def globs(patterns: Iterable[str]) -> str:
 
 
 def look(arguments: Mapping[str, Any]) -> str:
-    """A shell command that prints four parts: what is at the paths, behind the directories' links, digests, globs."""
+    """A shell command that prints four parts: what is at the paths, at those of directories, digests, globs."""
     files, directories, links = (
         shlex.join(entry["path"] for entry in arguments[key]) for key in ("files", "directories", "links")
     )
-    find = "find {} {} -maxdepth 0 -printf '%y:%m:%u:%U:%g:%G:%l\\t%p\\n' 2>/dev/null"
+    find, attributes = "find -P {} -maxdepth 0 {} 2>/dev/null", "%m:%u:%U:%g:%G:%l\\t%p\\n"
+    plain = f"-printf '%y:{attributes}'"
+    linked = f"'(' -type l -xtype d -printf '{file_state.LINKED}:{attributes}' -o {plain} ')'"
     parts = [
-        find.format("-P", f"{files} {links}") if files or links else "",
-        find.format("-L", directories) if directories else "",
+        find.format(f"{files} {links}", plain) if files or links else "",
+        find.format(directories, linked) if directories else "",
         f"sha256sum -- {files} 2>/dev/null" if files else "",
         f"ls -d -- {globs(arguments['absent'])} 2>/dev/null" if arguments["absent"] else "",
     ]
@@ -111,13 +113,13 @@ class ActionModule(LookFirst):
         parts = sections(said)
         if len(parts) != PARTS:
             return None
-        plain, followed, digests, matching = parts
-        found = defaultdict(file_state.State, states(plain + followed, digests))
+        plain, directories, digests, matching = parts
+        found = defaultdict(file_state.State, states(plain + directories, digests))
         return {"changed": False, "paths": []} if file_state.settled(arguments, found, matching) else None
 
     def send(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         files = arguments["files"]
-        secrets = {entry["path"]: entry["content"] for entry in files if entry["secret"]}
+        secrets = {str(index): entry["content"] for index, entry in enumerate(files) if entry["secret"]}
         shown = [{**entry, "content": None} if entry["secret"] else entry for entry in files]
         return super().send({**arguments, "files": shown, "secrets": secrets}, variables)
 

@@ -19,6 +19,9 @@ from typing import Any
 Entry = Mapping[str, Any]  # as the module has it, with all of its options
 
 FILE, DIRECTORY, LINK, ABSENT, OTHER = "f", "d", "l", "", "?"
+# A link to a directory, where a directory is asked for. It counts as one. Owner and mode of what it points to are never
+# touched: whoever may write where the link is chooses that.
+LINKED = "D"
 KINDS = {stat.S_IFREG: FILE, stat.S_IFDIR: DIRECTORY, stat.S_IFLNK: LINK}
 
 
@@ -34,22 +37,24 @@ class State:
     target: str = ""
 
 
-def observe(path: str, follow: bool = False) -> State:
-    """What is at ``path``; with ``follow`` what a link there points to."""
+def observe(path: str, directory: bool = False) -> State:
+    """What is at ``path``, of which an entry of ``directories`` takes a link to a directory for one."""
     try:
-        status = os.stat(path, follow_symlinks=follow)
+        status = os.lstat(path)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             return State()
         raise
     kind = KINDS.get(stat.S_IFMT(status.st_mode), OTHER)
+    if directory and kind == LINK and os.path.isdir(path):
+        kind = LINKED
     return State(
         kind,
         stat.S_IMODE(status.st_mode),
         (_name(pwd.getpwuid, status.st_uid), str(status.st_uid)),
         (_name(grp.getgrgid, status.st_gid), str(status.st_gid)),
         digest(read(path)) if kind == FILE else "",
-        os.readlink(path) if kind == LINK else "",
+        os.readlink(path) if kind in (LINK, LINKED) else "",
     )
 
 
@@ -95,13 +100,13 @@ def settled(arguments: Mapping[str, list[Any]], states: Mapping[str, State], fou
     """Whether nothing has to be done.
 
     :param arguments: of the module
-    :param states: path -> what is there; of an entry of ``directories`` what a link there points to
+    :param states: path -> what is there
     :param found: what matches the patterns of ``absent``
     """
     files, directories = arguments["files"], arguments["directories"]
     return (
         not any(outdated(entry, states[entry["path"]]) or differs(entry, states[entry["path"]]) for entry in files)
-        and all(states[entry["path"]].kind == DIRECTORY for entry in directories)
+        and all(states[entry["path"]].kind in (DIRECTORY, LINKED) for entry in directories)
         and not any(differs(entry, states[entry["path"]]) for entry in directories)
         and all(states[entry["path"]].target == entry["target"] for entry in arguments["links"])
         and not leftovers(found, [entry["path"] for entry in [*files, *directories]])

@@ -68,7 +68,7 @@ options:
       - Directory of a journal in which files and links are saved before they are changed for the first time. The module
         C(celery_rollout) brings them back where what they are for doesn't come up, and ends the journal where it does.
     type: path
-  secrets: {description: "Contents of the secret files, by path. Set by the action plugin.", type: dict, default: {}}
+  secrets: {description: "Contents of secret files, by their index. Set by the action plugin.", type: dict, default: {}}
 extends_documentation_fragment: celeriac.fleet.attributes
 attributes:
   check_mode: {support: full}
@@ -95,11 +95,14 @@ paths:
 """
 
 import glob
+import grp
 import os
+import pwd
 import re
 import shlex
 import shutil
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -143,9 +146,28 @@ HIDDEN = "********"
 
 
 def own(module: AnsibleModule, path: str, entry: dict[str, Any]) -> None:
-    """Give ``path``, or what a link there points to, the owner, group and mode of ``entry``."""
-    wanted = {key: entry[key] for key in ("owner", "group", "mode")}
-    module.set_fs_attributes_if_different(module.load_file_common_arguments(wanted, os.path.realpath(path)), False)
+    """Give the file or directory at ``path``, never what a link points to, the owner, group and mode of ``entry``."""
+    owner = number(module, entry["owner"], pwd.getpwnam, "user")
+    group = number(module, entry["group"], grp.getgrnam, "group")
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            os.fchown(descriptor, owner, group)
+            os.fchmod(descriptor, int(entry["mode"], 8))  # after chown, which takes away setuid
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        module.fail_json(msg=f"{path} can't be given its owner and mode: {error.strerror}.")
+
+
+def number(module: AnsibleModule, name: str, find: Callable[[str], tuple[Any, ...]], kind: str) -> int:
+    """The number of a user or group, which may be given by it."""
+    if name.isdecimal():
+        return int(name)
+    try:
+        return int(find(name)[2])
+    except KeyError:
+        module.fail_json(msg=f"There is no {kind} {name!r} on this host.")
 
 
 def save(module: AnsibleModule, path: str) -> None:
@@ -203,7 +225,10 @@ def with_secrets(module: AnsibleModule) -> list[dict[str, Any]]:
     secrets = module.params.pop("secrets")
     # none of them is returned, and as a mask a short one would make other files' diffs unreadable
     module.no_log_values -= set(secrets.values())
-    return [{**each, "content": secrets.get(each["path"], each["content"])} for each in module.params["files"]]
+    return [
+        {**each, "content": secrets.get(str(index), each["content"])}
+        for index, each in enumerate(module.params["files"])
+    ]
 
 
 def link(module: AnsibleModule, entry: dict[str, Any]) -> dict[str, str] | None:
@@ -226,8 +251,8 @@ def link(module: AnsibleModule, entry: dict[str, Any]) -> dict[str, str] | None:
 def directory(module: AnsibleModule, entry: dict[str, Any]) -> bool:
     """Bring one directory about; True if anything changed."""
     path = entry["path"]
-    found = file_state.observe(path, follow=True)
-    missing = found.kind != file_state.DIRECTORY
+    found = file_state.observe(path, directory=True)
+    missing = found.kind not in (file_state.DIRECTORY, file_state.LINKED)
     if not missing and not file_state.differs(entry, found):
         return False
     if missing and os.path.lexists(path):

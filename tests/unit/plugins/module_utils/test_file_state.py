@@ -27,17 +27,18 @@ def test_a_file_is_observed_with_its_content(tmp_path: Path) -> None:
     assert found.digest == file_state.digest(file_state.read(str(path))) != file_state.digest("a\n\udcff")
 
 
-def test_a_link_is_itself_or_what_it_points_to(tmp_path: Path) -> None:
+def test_a_link_to_a_directory_is_one_only_where_a_directory_is_asked_for(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
     assert observe(str(tmp_path / "link")).target == str(tmp_path)
-    assert observe(str(tmp_path / "link"), follow=True).kind == file_state.DIRECTORY
+    assert observe(str(tmp_path / "link")).kind == file_state.LINK
+    assert observe(str(tmp_path / "link"), directory=True).kind == file_state.LINKED
 
 
 def test_what_is_not_there_is_absent(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "loop").symlink_to("loop")
     assert observe(str(tmp_path / "none")) == observe(str(tmp_path / "file" / "below")) == State()
-    assert observe(str(tmp_path / "loop"), follow=True) == State()
+    assert observe(str(tmp_path / "loop"), directory=True).kind == file_state.LINK
 
 
 @pytest.mark.parametrize(

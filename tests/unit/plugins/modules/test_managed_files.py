@@ -7,7 +7,7 @@ import json
 import os
 import pwd
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +173,57 @@ def test_a_link_is_left_alone_in_check_mode(run: Run, tmp_path: Path) -> None:
     assert not (tmp_path / "current").is_symlink()
 
 
+@pytest.fixture
+def victim(tmp_path: Path) -> Iterator[Path]:
+    """What a service's user would like to have, and can point a link to."""
+    directory = tmp_path / "victim"
+    directory.mkdir(mode=0o700)
+    (directory / "file").write_text("theirs\n")
+    (directory / "file").chmod(0o600)
+    yield directory
+    assert directory.stat().st_mode & 0o777 == 0o700
+    assert (directory / "file").stat().st_mode & 0o777 == 0o600
+    assert (directory / "file").read_text() == "theirs\n"
+
+
+def test_a_link_to_a_directory_counts_as_one_whose_owner_and_mode_are_left_alone(
+    run: Run, victim: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "data").symlink_to(victim)
+    assert not run(directories=[{"path": str(tmp_path / "data"), "mode": "0755"}])["changed"]
+
+
+def test_a_link_in_the_place_of_a_file_is_replaced_and_not_followed(run: Run, victim: Path, tmp_path: Path) -> None:
+    (tmp_path / "app.conf").symlink_to(victim / "file")
+    assert run(files=[{"path": str(tmp_path / "app.conf"), "content": "theirs\n", "mode": "0666"}])["changed"]
+    assert not (tmp_path / "app.conf").is_symlink()
+
+
+@pytest.mark.parametrize("kind", ["files", "directories"])
+def test_a_link_that_comes_between_look_and_change_is_refused(
+    run: Run, victim: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    path, found = tmp_path / "there", plugin.file_state.observe
+    path.mkdir() if kind == "directories" else path.touch()
+
+    def swapped(asked: str, **how: Any) -> Any:
+        state = found(asked, **how)
+        path.rmdir() if kind == "directories" else path.unlink()
+        path.symlink_to(victim if kind == "directories" else victim / "file")
+        return state
+
+    monkeypatch.setattr(plugin.file_state, "observe", swapped)
+    content = {"content": ""} if kind == "files" else {}
+    result = run(**{kind: [{"path": str(path), "mode": "0711", **content}]})
+    assert "can't be given its owner and mode" in result["msg"]
+
+
+@pytest.mark.parametrize(("key", "kind"), [("owner", "user"), ("group", "group")])
+def test_an_owner_that_is_not_there_is_a_sentence(run: Run, target: Path, key: str, kind: str) -> None:
+    result = run(files=[{"path": str(target), "content": "", key: "nobody-of-this-name"}])
+    assert result["msg"] == f"There is no {kind} 'nobody-of-this-name' on this host."
+
+
 def test_what_is_no_link_is_not_replaced_by_one(run: Run, tmp_path: Path) -> None:
     (tmp_path / "current").mkdir()
     assert "is no link" in run(links=[{"path": str(tmp_path / "current"), "target": "releases/1"}])["msg"]
@@ -239,7 +290,7 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_a_secret_files_content_is_written_and_shown_nowhere(run: Run, target: Path, logged: list[Any]) -> None:
     for before, after in (("", "secret\n"), ("secret, another\n", "secret\n")):
         content = SECRET + before
-        result = run(files=[{"path": str(target), "secret": True}], secrets={str(target): content})
+        result = run(files=[{"path": str(target), "secret": True}], secrets={"0": content})
         assert target.read_text() == content
         (diff,) = result["diff"]
         assert (diff["before"], diff["after"], diff["after_header"]) == (before, after, str(target))
@@ -251,7 +302,7 @@ def test_a_secret_files_content_is_written_and_shown_nowhere(run: Run, target: P
 def test_a_secret_file_whose_mode_changes_shows_nothing_either(run: Run, target: Path) -> None:
     target.write_text(SECRET)
     target.chmod(0o666)
-    result = run(files=[{"path": str(target), "secret": True, "mode": "0600"}], secrets={str(target): SECRET})
+    result = run(files=[{"path": str(target), "secret": True, "mode": "0600"}], secrets={"0": SECRET})
     assert result["diff"][0]["before"] == "secret, the same\n"
     assert shown(result, SECRET) == []
 
@@ -259,13 +310,13 @@ def test_a_secret_file_whose_mode_changes_shows_nothing_either(run: Run, target:
 def test_a_short_secret_makes_no_other_diff_unreadable(run: Run, tmp_path: Path) -> None:
     one, two = str(tmp_path / "one"), str(tmp_path / "two")
     files = [{"path": one, "secret": True}, {"path": two, "content": "maxclients 1\n"}]
-    result = run(files=files, secrets={one: "\n"})
+    result = run(files=files, secrets={"0": "\n"})
     assert result["diff"][1]["after"] == "maxclients 1\n"
 
 
 def test_a_secret_file_that_a_command_refuses_is_not_shown_by_it(run: Run, target: Path) -> None:
     entry = {"path": str(target), "secret": True, "validate": "/bin/sh -c 'echo refused; cat %s; exit 1'"}
-    result = run(files=[entry], secrets={str(target): SECRET})
+    result = run(files=[entry], secrets={"0": SECRET})
     assert "says: refused" in result["msg"]
     assert shown(result, SECRET) == []
     assert not target.exists()
