@@ -46,6 +46,7 @@ class Undo:
         known = self.entries()
         if any(entry["path"] == path for entry in known):
             return
+        os.makedirs(os.path.dirname(self.directory), 0o700, exist_ok=True)  # which else would be 0755
         os.makedirs(self.directory, 0o700, exist_ok=True)
         content = os.path.join(self.directory, str(len(known)))
         with open(self._journal, "a", encoding="utf-8") as file:

@@ -118,3 +118,8 @@ def test_nothing_is_left_of_a_journal_that_ended(journal: Path, root: Path) -> N
     assert not journal.exists()
     assert (undo.began, undo.revert()) == (None, [])
     undo.forget()
+
+
+def test_the_directories_are_for_root_alone(tmp_path: Path) -> None:
+    Undo(str(tmp_path / "shop" / "undo")).save(str(tmp_path / "none"))
+    assert [path.stat().st_mode & 0o777 for path in (tmp_path / "shop", tmp_path / "shop" / "undo")] == [0o700, 0o700]
