@@ -15,12 +15,16 @@ import selectors
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import unquote as percent_decoded
 
 # "double", 'single', \escaped or plain
 QUOTING = re.compile(r"\"((?:[^\"\\]|\\.)*)\"|'([^']*)'|\\(.)|([^\"'\\]+)")
 
+USER_INFO = re.compile(r"(?<=://)\S*(?=@)")
+SECRET = 4  # characters; a shorter value is part of too many words
+MASK = "***"
 TAIL = 15  # lines
 # The oldest Celery and kombu whose workers go on consuming after every kind of reconnect.
 FLOOR = (5, 7)
@@ -161,3 +165,19 @@ def read_environment(path: str) -> dict[str, str]:
         return {}
     with open(path, encoding="utf-8") as file:
         return environment(file.read())
+
+
+def masked(text: str, variables: Mapping[str, str]) -> str:
+    """What the application said, without the values of its environment and without what stands before a URL's host."""
+    secrets = {secret for value in variables.values() for secret in (value, *passwords(value)) if len(secret) >= SECRET}
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, MASK)
+    return USER_INFO.sub(MASK, text)
+
+
+def passwords(value: str) -> Iterator[str]:
+    """The passwords of the URLs in a value, as they stand there and decoded."""
+    for found in USER_INFO.findall(value):
+        password = found.partition(":")[2]
+        yield password
+        yield percent_decoded(password)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatch
@@ -121,10 +121,13 @@ def settled(units: Sequence[Unit], mask: Sequence[str], seen: Seen) -> bool:
 
 
 class Units:
-    """systemctl, with what it would do collected instead of done in check mode."""
+    """systemctl, with what it would do collected instead of done in check mode.
 
-    def __init__(self, module: AnsibleModule) -> None:
-        self.module = module
+    :param failing: told why, just before the module fails
+    """
+
+    def __init__(self, module: AnsibleModule, failing: Callable[[str], object] = lambda _: None) -> None:
+        self.module, self.failing = module, failing
         self.systemctl = module.get_bin_path("systemctl", required=True)
         self.done: dict[str, list[str]] = {verb: [] for verb in VERBS}
 
@@ -137,6 +140,7 @@ class Units:
         return str(out)
 
     def fail(self, message: str, arguments: tuple[str, ...]) -> None:
+        self.failing(message)
         units = [argument for argument in arguments if "." in argument]
         journal = []
         for unit in units:
@@ -204,7 +208,7 @@ class Units:
             shown = self.show(list(shown))
         for name, state in shown.items():
             if state["LoadState"] not in ("loaded", "masked") and not self.module.check_mode:
-                self.module.fail_json(msg=f"{name} can't be used: systemd says {state['LoadState']}")
+                self.fail(f"{name} can't be used: systemd says {state['LoadState']}", ())
         self.done["enabled"] = [name for name, state in shown.items() if not enabled(state)]
         seen = self.seen(units, shown)
         needs = {unit["name"]: need(unit, seen) for unit in units}

@@ -73,6 +73,7 @@ from ansible_collections.celeriac.fleet.plugins.module_utils.celery_app import (
     FLOOR,
     Probe,
     ProbeError,
+    masked,
     read_environment,
 )
 from ansible_collections.celeriac.fleet.plugins.module_utils.trail import Trail
@@ -193,7 +194,8 @@ def refuse(module: AnsibleModule, reason: str) -> NoReturn:
     params, release = module.params, os.path.basename(module.params["directory"])
     before = os.path.basename(os.path.realpath(params["current"]))
     about = {"release": release, "before": before, "by": params["by"], "controller": params["controller"]}
-    Trail(None if module.check_mode else params["trail"], about).end("refused", reason)
+    trail = Trail(None if module.check_mode else params["trail"], about, module.warn)
+    trail.end("refused", masked(reason, read_environment(params["environment_file"])))
     module.fail_json(msg=f"Release {release} isn't used, the running one is untouched: {reason}")
 
 

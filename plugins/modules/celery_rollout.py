@@ -21,7 +21,8 @@ description:
   - A rollout that starts a node, ends a deployment or fails is a line in the file I(trail), with C(time) (UTC),
     C(release), C(before) (the release before), C(by), C(controller), C(result), C(reason) (a sentence), C(seconds) and
     C(nodes) (that were started or restarted). C(result) is C(live), C(reverted), C(failed) or, where the module was
-    killed, C(interrupted). The file is root's alone and has the last 200 rollouts. Going back doesn't undo it.
+    killed, C(interrupted). C(reason) is without the values of I(environment_file). The file is root's alone and has the
+    last 200 rollouts. Going back doesn't undo it. If it can't be written, that is a warning.
   - Nodes whose unit is masked are held by an operator (C(playbooks/drain-node.yml)) and left alone.
   - Refuses a Celery or kombu before 5.7, whose workers may stop consuming after a reconnect.
 options:
@@ -114,6 +115,7 @@ from ansible_collections.celeriac.fleet.plugins.module_utils.celery_app import (
     FLOOR,
     Probe,
     ProbeError,
+    masked,
     read_environment,
 )
 from ansible_collections.celeriac.fleet.plugins.module_utils.systemd_state import SYSTEM, Units, seconds
@@ -141,10 +143,12 @@ class Rollout:
     """The nodes of one host, from what is due to what is live."""
 
     def __init__(self, module: AnsibleModule) -> None:
-        self.module, self.params, self.units = module, module.params, Units(module)
+        self.module, self.params, self.units = module, module.params, Units(module, self.failed)
         self.host = socket.gethostname()
         self.undo = Undo(self.params["undo"] or "/nonexistent")
-        self.trail = Trail(None if module.check_mode else self.params["trail"], self.about())
+        self.trail = Trail(None if module.check_mode else self.params["trail"], self.about(), module.warn)
+        self.variables = read_environment(self.params["environment_file"])  # of the release that may fail
+        self.reason = ""  # why it goes back
         self.touched: list[str] = []
         self.found_astray: list[str] = []
         self.seconds: dict[str, dict[str, float]] = {}
@@ -162,7 +166,23 @@ class Rollout:
         before = os.path.basename(saved[0].get("target", "")) if saved else now
         return {"release": now, "before": before, "by": self.params["by"], "controller": self.params["controller"]}
 
+    def failed(self, reason: str) -> None:
+        """Write down that this rollout failed; where it was going back, why it did."""
+        self.written("failed", self.reason or reason)
+
+    def written(self, result: str, reason: str = "") -> None:
+        """Write down how this rollout ended, without what is secret in what the application said."""
+        self.trail.end(result, masked(reason, self.variables), self.touched)
+
     def run(self) -> None:
+        """Roll out, and exit; what nobody expected is written down before it is raised."""
+        try:
+            self.roll_out()
+        except Exception as error:
+            self.failed(f"{type(error).__name__}: {error}")
+            raise
+
+    def roll_out(self) -> None:
         target = self.params["target"]
         wanted = [{"name": unit, "inputs": node["inputs"], "start": True} for unit, node in self.nodes.items()]
         start, restart = self.units.due([{"name": target, "inputs": [], "start": True}, *wanted])
@@ -178,9 +198,11 @@ class Rollout:
                 self.back(f"{self.params['app']} can't ask its nodes: {error}", due or list(self.nodes))
             if target in start:
                 self.units.run("start", target)
-            if self.touched or self.undo.entries():  # else nothing was changed, now or by a run that was interrupted
-                self.trail.end("live", nodes=self.touched)
+            # else nothing was changed, now or by a run that was interrupted
+            changed = bool(self.touched or self.undo.entries())
             self.live()
+            if changed:
+                self.written("live")
         done = {**self.units.done, "started": start, "restarted": restart}
         done["restarted"] += self.found_astray
         after = "".join(f"{verb}: {', '.join(names)}\n" for verb, names in done.items() if names)
@@ -285,6 +307,7 @@ class Rollout:
 
     def back(self, reason: str, units: list[str]) -> NoReturn:
         """Fail with ``reason`` and the last words of ``units``, after going back to what the journal holds."""
+        self.reason = reason
         words = self.last_words(units)
         release = os.path.basename(os.path.realpath(self.params["directory"]))
         entries, outcome = {entry["path"]: entry["kind"] for entry in self.undo.entries()}, "failed"
@@ -295,7 +318,7 @@ class Rollout:
         else:
             result = self.revert()
             outcome = "failed" if self.undo.entries() else "reverted"
-        self.trail.end(outcome, reason, self.touched)
+        self.written(outcome, reason)
         self.module.fail_json(msg="\n".join([f"Release {release} failed on {self.host}: {reason}", result, *words]))
 
     def revert(self) -> str:

@@ -110,7 +110,12 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celeriac.fleet.plugins.module_utils.app_releases import LIVE
-from ansible_collections.celeriac.fleet.plugins.module_utils.celery_app import Probe, ProbeError, read_environment
+from ansible_collections.celeriac.fleet.plugins.module_utils.celery_app import (
+    Probe,
+    ProbeError,
+    masked,
+    read_environment,
+)
 from ansible_collections.celeriac.fleet.plugins.module_utils.systemd_state import parse_show, seconds
 from ansible_collections.celeriac.fleet.plugins.module_utils.trail import Trail
 
@@ -181,6 +186,7 @@ def last_tick(module: AnsibleModule, unit: str, log: str) -> float | None:
 
 def ask(params: dict[str, Any], names: list[str]) -> dict[str, Any]:
     """What the nodes ``names`` and the broker answer, or an ``error``."""
+    variables: dict[str, str] = {}
     try:
         variables = read_environment(params["environment_file"])
         directory = os.path.realpath(params["directory"])
@@ -190,7 +196,7 @@ def ask(params: dict[str, Any], names: list[str]) -> dict[str, Any]:
             found = probe.call("queues", limit=30, names=params["queues"])
             return {**found, "answers": probe.call("status", limit=30, nodes=names), "error": ""}
     except (ProbeError, OSError, KeyError) as error:
-        return {"answers": {}, "error": str(error).strip("'")}
+        return {"answers": {}, "error": masked(str(error).strip("'"), variables)}
 
 
 def main() -> None:
@@ -235,7 +241,7 @@ def main() -> None:
         time=now,
         release=os.path.basename(os.path.realpath(params["directory"])),
         releases=live_releases(params["directory"]),
-        rollout=Trail(params["trail"]).last(),
+        rollout=Trail(params["trail"], warn=module.warn).last(),
         nodes=[{**node, **answers.get(node["name"], {})} for node in nodes],
         beat={**beat, "tick": None if tick is None else max(0.0, now - tick)},
         **found,

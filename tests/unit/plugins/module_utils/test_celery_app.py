@@ -105,3 +105,20 @@ def test_arguments_are_nowhere_to_be_seen(probe: Any) -> None:
     shown = Path(f"/proc/{probe._process.pid}/cmdline").read_text()
     assert "secret" not in shown
     assert "SHOP" not in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("no database", "no database"),
+        ("bad key tops3cret!", "bad key ***!"),
+        ("redis://u:other@db/0 is down", "redis://***@db/0 is down"),
+        ("the password p@ss word is wrong", "the password *** is wrong"),
+        ("the password p%40ss%20word is wrong", "the password *** is wrong"),
+        ("http://docs.example.org tells an@example.org", "http://docs.example.org tells an@example.org"),
+        ("on and off", "on and off"),
+    ],
+)
+def test_what_the_application_says_is_told_without_secrets(text: str, said: str) -> None:
+    variables = {"KEY": "tops3cret", "URL": "redis://u:p%40ss%20word@db/0", "SWITCH": "on", "LONGER": "tops3cret!!"}
+    assert celery_app.masked(text, variables) == said

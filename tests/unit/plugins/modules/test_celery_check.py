@@ -172,3 +172,18 @@ def test_a_release_that_is_refused_is_in_the_trail(check: Check, tmp_path: Path)
         "controller": "ctl",
         "reason": "importing shop failed: RuntimeError: no database",
     }
+
+
+def test_what_it_says_is_in_the_trail_without_secrets(check: Check, tmp_path: Path) -> None:
+    check("import os\nraise RuntimeError('bad DSN ' + os.environ['CELERY_BROKER_URL'] + ' or amqp://u:pw@mq')")
+    (entry,) = Trail(str(tmp_path / "trail" / "rollouts.jsonl")).entries()
+    assert entry["reason"] == "importing shop failed: RuntimeError: bad DSN *** or amqp://***@mq"
+
+
+def test_a_trail_that_can_not_be_written_hides_no_reason(
+    check: Check, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    result = check("raise RuntimeError('no database')", trail=str(tmp_path / "file" / "rollouts.jsonl"))
+    assert "RuntimeError: no database" in result["msg"]
+    assert "can't be written: File exists." in capsys.readouterr().err

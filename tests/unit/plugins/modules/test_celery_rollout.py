@@ -5,6 +5,7 @@ Real nodes: tests/integration/celery and tests/integration/deploy.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Callable
@@ -382,3 +383,88 @@ def test_a_node_that_is_silent_is_a_failure_even_if_nothing_changed(rollout: Rol
     rollout()
     assert told(opt) == [("failed", "two", "two", "alice", "ctl")]
     assert trail(opt)[0]["nodes"] == []
+
+
+@pytest.fixture
+def full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing can be written to the disk of the trail."""
+
+    def write(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Trail, "_write", write)
+
+
+@pytest.mark.usefixtures("full")
+def test_a_full_disk_under_the_trail_stops_no_rollout(
+    rollout: Rollout, switched: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = rollout(changed=("a",))
+    assert result["restarted"] == [A]
+    assert "can't be written: No space left on device." in capsys.readouterr().err
+    assert not (switched / "undo").exists()
+
+
+@pytest.mark.usefixtures("full")
+def test_nor_does_it_keep_a_rollout_from_going_back_and_telling_why(
+    rollout: Rollout, switched: Path, nodes: Nodes
+) -> None:
+    nodes.queues = {"a": ["celery"]}
+    assert f"a@{HOST} consumes celery, not default." in rollout(changed=("a",))["msg"]
+    assert os.readlink(switched / "current").endswith("/one")
+
+
+def test_it_is_live_before_that_is_written_down(
+    rollout: Rollout, switched: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there: list[bool] = []
+    monkeypatch.setattr(Trail, "end", lambda *_args: there.append((switched / "undo").exists()))
+    rollout(changed=("a",))
+    assert there == [False]
+
+
+def test_what_the_application_says_is_written_down_without_secrets(rollout: Rollout, opt: Path, nodes: Nodes) -> None:
+    (opt / "env").write_text("API_KEY=tops3cret\n")
+    nodes.dead = "RuntimeError: bad DSN redis://u:pw@db/0, key tops3cret"
+    rollout(environment_file=str(opt / "env"))
+    assert trail(opt)[0]["reason"] == "shop can't ask its nodes: RuntimeError: bad DSN redis://***@db/0, key ***"
+
+
+def breaks(systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    """systemctl fails with the verb ``broken``."""
+
+    def run(_module: Any, command: list[str]) -> tuple[int, str, str]:
+        return (1, "", "Job failed.") if broken in command else systemctl.run(command)
+
+    monkeypatch.setattr(plugin.AnsibleModule, "run_command", run)
+
+
+def test_one_whose_target_did_not_start_failed(
+    rollout: Rollout, opt: Path, systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    systemctl.units[TARGET] = dict(STOPPED)
+    breaks(systemctl, monkeypatch, "start")
+    assert "Job failed." in rollout(changed=("a",))["msg"]
+    (entry,) = trail(opt)
+    assert (entry["result"], entry["nodes"]) == ("failed", ["a"])
+    assert entry["reason"] == f"systemctl start {TARGET}: Job failed."
+
+
+def test_one_that_could_not_even_go_back_failed_for_what_it_went_back_for(
+    rollout: Rollout, switched: Path, nodes: Nodes, systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes.queues = {"a": ["celery"]}
+    breaks(systemctl, monkeypatch, "daemon-reload")
+    assert "Job failed." in rollout(changed=("a",))["msg"]
+    (entry,) = trail(switched)
+    assert (entry["result"], entry["reason"]) == ("failed", f"a@{HOST} consumes celery, not default.")
+
+
+def test_one_that_ends_by_what_nobody_expected_failed(
+    rollout: Rollout, opt: Path, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plugin.Rollout, "live", lambda _: (opt / "none").read_text())
+    with pytest.raises(FileNotFoundError):
+        rollout(changed=("a",))
+    (entry,) = trail(opt)
+    assert (entry["result"], entry["reason"][:18]) == ("failed", "FileNotFoundError:")

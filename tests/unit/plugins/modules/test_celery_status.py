@@ -168,8 +168,27 @@ def test_an_application_that_can_not_be_asked_is_no_failure(look: Any) -> None:
     assert "queues" not in result
 
 
+def test_why_it_can_not_be_asked_is_told_without_secrets(look: Any) -> None:
+    result = look(Answers("ValueError: redis://u:pw@db/0 is no URL"), shown())
+    assert result["error"] == "ValueError: redis://***@db/0 is no URL"
+
+
 def test_the_last_rollout_is_told(look: Any, tmp_path: Path) -> None:
     assert look(Answers(), shown())["rollout"] is None
     for result in ("live", "failed"):
         Trail(str(tmp_path / "rollouts.jsonl"), {"release": "two"}).end(result, "No answer.")
     assert look(Answers(), shown())["rollout"].items() >= {"result": "failed", "reason": "No answer."}.items()
+
+
+@pytest.mark.parametrize("text", [b"5\n", b"null\n", b"{}\n", b"\xff\n"])
+def test_a_trail_without_a_line_that_can_be_read_has_no_rollout(look: Any, tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "rollouts.jsonl").write_bytes(text)
+    assert look(Answers(), shown())["rollout"] is None
+
+
+def test_a_trail_that_can_not_be_read_is_a_warning(
+    look: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "rollouts.jsonl").mkdir()
+    assert look(Answers(), shown())["rollout"] is None
+    assert "can't be read: Is a directory." in capsys.readouterr().err
