@@ -37,15 +37,21 @@ def preflight_variables(
 
 
 def role_options(role: str) -> list[str]:
-    """The names of the variables of a role, by its full or its last name; none of a role of another collection."""
+    """The names of the variables of a role, by its full name; none of a role that isn't of this collection."""
+    name = _own(role)
+    return list(specs.options(name)) if name else []
+
+
+def _own(role: str) -> str:
+    """The last name of a role of this collection, by its full name; "" of any other role."""
     name = role.removeprefix(COLLECTION)
-    return list(specs.options(name)) if name in specs.roles() else []
+    return name if name != role and name in specs.roles() else ""
 
 
 def role_problems_of(role: str) -> Callable[[Hosts, Site], list[str]]:
     """What says what is wrong with a role's variables: its filter ``<role>_problems``; its specs where it has none."""
-    name = role.removeprefix(COLLECTION)
-    if name == role or name not in specs.roles():
+    name = _own(role)
+    if not name:
         return _silent
     found = filter_loader.get(f"{role}_problems")
     return found.j2_function if found else partial(declared_problems, name)
@@ -66,7 +72,7 @@ def looks(roles: RoleHosts, host: str) -> list[str]:
     return [
         role
         for role, hosts in roles.items()
-        if host in hosts and (specs.ROLES / role.removeprefix(COLLECTION) / "tasks/look.yml").is_file()
+        if host in hosts and (name := _own(role)) and (specs.ROLES / name / "tasks/look.yml").is_file()
     ]
 
 

@@ -12,6 +12,8 @@ from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
 from ansible_collections.celeriac.fleet.plugins.plugin_utils import specs
 
+PREFIXES = ("ansible.builtin.", "ansible.legacy.", "")
+
 Groups = Mapping[str, Sequence[str]]
 Hosts = Mapping[str, Mapping[str, Any]]
 Play = Mapping[str, Any]
@@ -82,15 +84,24 @@ def _plays(playbook: Path) -> Iterator[Play]:
     if not playbook.is_file():
         raise AnsibleFilterError(f"The playbook {playbook} isn't there: correct what imports it.")
     for play in DataLoader().load_from_file(str(playbook)):
-        imported = play.get("ansible.builtin.import_playbook")
-        if imported:
-            yield from _plays(playbook.parent / imported)
-        else:
+        imported = _arguments(play, "import_playbook")
+        for each in imported:
+            if not isinstance(each, str):
+                raise AnsibleFilterError(f"{playbook} has import_playbook {each!r}: give it a playbook's path.")
+            yield from _plays(playbook.parent / each)
+        if not imported:
             yield play
 
 
+def _arguments(entry: Mapping[str, Any], keyword: str) -> list[Any]:
+    """What stands at a keyword of Ansible's, by its short or its full name; empty if it isn't there."""
+    return [entry[prefix + keyword] for prefix in PREFIXES if prefix + keyword in entry]
+
+
 def _hosts(play: Play, inventory: InventoryManager) -> set[str]:
-    pattern = play["hosts"]
+    pattern = play.get("hosts")
+    if pattern is None:
+        raise AnsibleFilterError(f"The play {play.get('name')!r} has no hosts: name groups or hosts there.")
     if "{{" in str(pattern):
         raise AnsibleFilterError(f"The play {play.get('name')!r} runs on {pattern!r}: name groups or hosts there.")
     return {host.name for host in inventory.get_hosts(pattern=pattern)}
@@ -98,15 +109,30 @@ def _hosts(play: Play, inventory: InventoryManager) -> set[str]:
 
 def _roles(play: Play) -> Iterator[str]:
     for role in play.get("roles") or []:
-        yield role if isinstance(role, str) else role["role"]
+        yield role if isinstance(role, str) else _name(role, f"An entry of roles in the play {play.get('name')!r}")
     for part in ("pre_tasks", "tasks", "post_tasks"):
         yield from _roles_of_tasks(play.get(part) or [])
 
 
 def _roles_of_tasks(tasks: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     for task in tasks:
-        for action in ("ansible.builtin.import_role", "ansible.builtin.include_role"):
-            if action in task and "{{" not in task[action]["name"]:
-                yield task[action]["name"]
+        for action in ("import_role", "include_role"):
+            for given in _arguments(task, action):
+                name = _name(given, f"{action} of the task {task.get('name')!r}")
+                if "{{" not in name:
+                    yield name
         for part in ("block", "rescue", "always"):
             yield from _roles_of_tasks(task.get(part) or [])
+
+
+def _name(role: Any, where: str) -> str:
+    """The name of a role that a playbook describes by a mapping.
+
+    :param where: the subject of the sentence that is raised if it has none
+    """
+    name = role.get("role", role.get("name")) if isinstance(role, Mapping) else None
+    if not isinstance(name, str):
+        raise AnsibleFilterError(
+            f"{where} is {role!r}: write a mapping with name, such as {{name: celeriac.fleet.app}}."
+        )
+    return name

@@ -165,6 +165,13 @@ def test_a_role_that_says_nothing_is_no_error_of_a_run(role: str) -> None:
     assert preflight.role_problems({"h": {}}, {role: ["h"]}, {}, **asked) == []
 
 
+@pytest.mark.parametrize("role", ["redis", "geerlingguy.redis"])
+def test_a_role_of_the_same_last_name_is_not_taken_for_ours(role: str) -> None:
+    assert preflight.role_options(role) == []
+    assert preflight.looks({role: ["h"]}, "h") == []
+    assert preflight.role_options("celeriac.fleet.redis") == list(specs("redis"))
+
+
 def test_each_role_is_asked_for_its_own_hosts() -> None:
     hosts = {"r": {"redis_maxclients": 0}, "w": {"redis_maxclients": -1}}
     asked = {"root": str(ROOT), "secrets": True, "reached": ["r", "w"], "one_application": False}

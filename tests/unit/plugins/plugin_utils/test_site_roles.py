@@ -46,6 +46,15 @@ def test_a_role_is_found_wherever_a_play_runs_it(tmp_path: Path) -> None:
     assert site_roles(playbook, GROUPS) == {"c.d.one": ["r", "w1"], "c.d.two": ["w1"], "c.d.three": ["w1"]}
 
 
+@pytest.mark.parametrize("prefix", ["", "ansible.builtin.", "ansible.legacy."])
+@pytest.mark.parametrize("key", ["name", "role"])
+def test_a_role_is_found_however_it_is_spelt(prefix: str, key: str, tmp_path: Path) -> None:
+    tasks = [{f"{prefix}import_role": {key: "c.d.two"}}, {"block": [{f"{prefix}include_role": {key: "c.d.three"}}]}]
+    write(tmp_path / "more.yml", {"hosts": "redis", "roles": [{key: "c.d.one"}], "tasks": tasks})
+    playbook = write(tmp_path / "site.yml", {f"{prefix}import_playbook": "more.yml"})
+    assert site_roles(playbook, GROUPS) == {"c.d.one": ["r"], "c.d.two": ["r"], "c.d.three": ["r"]}
+
+
 def test_a_role_that_no_host_runs_is_left_out(tmp_path: Path) -> None:
     assert site_roles(write(tmp_path / "site.yml", {"hosts": "flower", "roles": ["c.d.one"]}), GROUPS) == {}
 
@@ -55,6 +64,13 @@ def test_a_role_that_no_host_runs_is_left_out(tmp_path: Path) -> None:
     [
         ({"name": "Restore", "hosts": "{{ restore_host }}"}, "The play 'Restore' runs on '{{ restore_host }}'"),
         ({"ansible.builtin.import_playbook": "none.yml"}, "none.yml isn't there"),
+        ({"import_playbook": ["more.yml"]}, r"site.yml has import_playbook \['more.yml'\]: give it a playbook's path"),
+        ({"name": "Lost", "roles": ["c.d.one"]}, "The play 'Lost' has no hosts: name groups"),
+        ({"name": "Run", "hosts": "all", "roles": [{"tags": "x"}]}, "An entry of roles in the play 'Run' is {'tags': "),
+        *(
+            ({"hosts": "all", "tasks": [{"name": "Do", "import_role": given}]}, "import_role of the task 'Do' is ")
+            for given in ("name=c.d.one", None, {"tasks_from": "x"}, {"name": ["c.d.one"]})
+        ),
     ],
 )
 def test_what_is_not_known_yet_is_an_error(play: dict[str, Any], said: str, tmp_path: Path) -> None:
