@@ -39,6 +39,10 @@ RULES = {
     "celery_beat_scheduler": Rule(
         specs.text(r"[A-Za-z_]\w*(\.\w+)*(:\w+)?"), "name a class, such as redbeat.RedBeatScheduler"
     ),
+    # systemd's StateDirectory= is relative to /var/lib, and leaves it for nothing
+    "celery_state_directory": Rule(
+        specs.text(r"/var/lib(/(?!\.{1,2}(/|\Z))[^/\s]+)+/?"), "give it a directory below /var/lib, without .. in it"
+    ),
     "celery_beat_takeover_timeout": specs.count(
         f"give it whole seconds, at least {TAKEOVER_INTERVALS}", TAKEOVER_INTERVALS
     ),

@@ -17,7 +17,7 @@ NODE_KEYS = sorted(specs("celery")["celery_nodes"]["options"])
 FILE_SCHEDULER = "celery.beat.PersistentScheduler"
 # what the wiring gives every environment
 WIRED = {
-    name: "/srv/shop" if option["type"] == "path" else "shop"
+    name: "/var/lib/shop" if option["type"] == "path" else "shop"
     for name, option in specs("celery").items()
     if option.get("required")
 }
@@ -29,6 +29,30 @@ def hosts(**variables: Any) -> dict[str, dict[str, Any]]:
         "w1": {**base, **variables, "celery_beat_enabled": True},
         "w2": {**base, **variables, "celery_beat_enabled": False},
     }
+
+
+@pytest.mark.parametrize("path", ["/var/lib/shop", "/var/lib/shop/", "/var/lib/celeriac/..shop/.b"])
+def test_the_state_directory_may_be_anywhere_below_var_lib(path: str) -> None:
+    assert celery.celery_problems(hosts(celery_state_directory=path)) == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/srv/shop",
+        "/var/lib",
+        "/var/lib/",
+        "/var/library",
+        "/var/lib/../../srv",
+        "/var/lib/a/..",
+        "/var/lib/a b",
+        "shop",
+    ],
+)
+def test_a_state_directory_elsewhere_is_one_sentence(path: str) -> None:
+    assert celery.celery_problems(hosts(celery_state_directory=path)) == [
+        f"celery_state_directory is {path!r}: give it a directory below /var/lib, without .. in it."
+    ]
 
 
 @pytest.mark.parametrize("variables", [{}, {"workers_batch": 2, "celery_rollout_batch": 3}, {"workers_batch": "25%"}])
