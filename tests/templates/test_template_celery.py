@@ -139,6 +139,19 @@ def test_systemd_never_cuts_a_stop_short(keys: dict[str, Any], directive: str, v
     assert int(units.last(drop_in, "Service", "TimeoutStopSec")) > sum(waits)
 
 
+def test_environments_of_two_applications_do_not_meet() -> None:
+    """Also where the applications' own environment files stand in one directory."""
+    nodes = [{"name": "a", "queues": ["q"], "environment": {"TOKEN": "hush"}}]
+    found = [
+        rendered(
+            "development", "dev1", celery_nodes=nodes, app_name=name, celery_environment_file=f"/etc/default/{name}"
+        )
+        for name in ("shop", "ledger")
+    ]
+    paths = [[path for path in files if path.endswith(".env")] for _, files in found]
+    assert paths == [["/etc/shop/worker@a.env"], ["/etc/ledger/worker@a.env"]]
+
+
 def test_environments_of_nodes_are_files_of_their_own() -> None:
     nodes = [
         {"name": "a", "queues": ["q"], "environment": {"TOKEN": "hush"}, "events": False},
