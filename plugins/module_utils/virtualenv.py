@@ -94,6 +94,16 @@ def masked(text: str, settings: Mapping[str, Any]) -> str:
     return USER_INFO.sub("***@", text)
 
 
+def taken_out(module: AnsibleModule) -> dict[str, Any]:
+    """The option ``index``, which is no longer in what the module returns as invocation.
+
+    Its strings are no masks either: a short one would garble paths and messages. Programs' output is ``masked``.
+    """
+    index: dict[str, Any] = module.params.pop("index")
+    module.no_log_values.clear()  # no other option has no_log
+    return index
+
+
 class Virtualenvs:
     """Makes virtualenvs by one of the installers, with the index settings of an environment.
 

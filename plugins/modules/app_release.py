@@ -127,6 +127,7 @@ from ansible_collections.celeriac.fleet.plugins.module_utils.virtualenv import (
     interpreter,
     made_with,
     now,
+    taken_out,
     version_of,
 )
 
@@ -139,7 +140,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "python": {"default": "python3"},
     "installer": {"choices": ["uv", "pip"], "default": "uv"},
     "install_project": {"type": "bool", "default": False},
-    "index": {"type": "dict", "default": {}},
+    "index": {"type": "dict", "default": {}, "no_log": True},
     "cache": {"type": "path"},
     "release": {},
     "virtualenv": {},
@@ -209,8 +210,11 @@ class Release:
                 remove(directory)
 
 
-def build(module: AnsibleModule) -> dict[str, Any]:
-    """Build the release unless another run just did."""
+def build(module: AnsibleModule, index: dict[str, Any]) -> dict[str, Any]:
+    """Build the release unless another run just did.
+
+    :param index: the module's option, taken out of its parameters
+    """
     params = module.params
     python = interpreter(params["python"])
     if not python:
@@ -226,7 +230,7 @@ def build(module: AnsibleModule) -> dict[str, Any]:
         if release.built():
             return {"changed": False, **result}
         try:
-            release.build(Virtualenvs(module, params, params["index"], params["cache"], descriptor))
+            release.build(Virtualenvs(module, params, index, params["cache"], descriptor))
         except BuildError as error:
             release.abandon()
             module.fail_json(msg=f"The release wasn't built, the running one is untouched. {error}")
@@ -254,8 +258,9 @@ def main() -> None:
         ],
         supports_check_mode=True,
     )
+    index = taken_out(module)
     try:
-        module.exit_json(**(prune if module.params["state"] == "pruned" else build)(module))
+        module.exit_json(**(prune(module) if module.params["state"] == "pruned" else build(module, index)))
     except LockedError as error:
         module.fail_json(msg=str(error))
 

@@ -12,9 +12,9 @@ description:
     M(celeriac.fleet.systemd_units) restarts when it is switched.
   - A virtualenv is marked complete as its last step and switched to after that. What a run that was killed left behind
     is made anew by the next; one that fails leaves the old virtualenv in use. Two runs wait for each other.
-  - Virtualenvs that were in use before go with the next switch, save those of a running process. All belong to root and
-    may be read by everybody.
-  - Secrets of I(index) are given to programs by their environment, and masked in what they say.
+  - The virtualenv that I(path) pointed to before stays until the next switch, since a unit runs from it until it is
+    restarted. Older ones go, save those of a running process. All belong to root and may be read by everybody.
+  - Secrets of I(index) are given to programs by their environment, and masked in what they say. They are not logged.
 options:
   path: {description: The link., type: path, required: true}
   requirements:
@@ -79,6 +79,7 @@ from ansible_collections.celeriac.fleet.plugins.module_utils.virtualenv import (
     directory_name,
     interpreter,
     made_with,
+    taken_out,
 )
 
 WAIT = 900  # seconds that a run waits for another one
@@ -89,7 +90,7 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "python": {"type": "str", "default": "python3"},
     "installer": {"type": "str", "choices": ["uv", "pip"], "default": "uv"},
     "only_binary": {"type": "bool", "default": True},
-    "index": {"type": "dict", "default": {}},
+    "index": {"type": "dict", "default": {}, "no_log": True},
     "cache": {"type": "path", "required": True},
     "lock": {"type": "str"},
     "uv_version": {"type": "str"},
@@ -116,7 +117,7 @@ class LockedVirtualenv:
         return made_with(self.directory) == self.python
 
     def make(self, descriptor: int) -> None:
-        """Make the virtualenv if it isn't there, switch to it, and remove those that nothing uses.
+        """Make the virtualenv if it isn't there and switch to it.
 
         :raises BuildError: if it can't be made; the link is as it was
         """
@@ -133,8 +134,20 @@ class LockedVirtualenv:
                 except BuildError:
                     remove(self.directory)
                     raise
+        before = os.path.realpath(self.path)
         link(self.path, os.path.basename(self.directory))
-        others = set(glob.glob(f"{glob.escape(self.path)}-{'[0-9a-f]' * 12}")) - {self.directory}
+        if before != os.path.realpath(self.directory):
+            self._remove_others(before)
+
+    def _remove_others(self, before: str) -> None:
+        """Remove the virtualenvs that nothing uses.
+
+        :param before: the one that the link pointed to, which stays: processes of it can't be told, for they run the
+            host's interpreter, work elsewhere, and have nothing of it mapped
+        """
+        staying = {before, os.path.realpath(self.directory)}
+        found = glob.glob(f"{glob.escape(self.path)}-{'[0-9a-f]' * 12}")
+        others = {each for each in found if os.path.realpath(each) not in staying}
         for each in others - in_use(others):
             remove(each)
 
@@ -142,7 +155,7 @@ class LockedVirtualenv:
 def run(module: AnsibleModule) -> dict[str, Any]:
     """Make the virtualenv and switch to it unless that is so."""
     params = module.params
-    path, index = params["path"], params.pop("index")  # popped: what was given is part of the result
+    path, index = params["path"], taken_out(module)
     python = interpreter(params["python"])
     if not python:
         module.fail_json(msg=f"python is {params['python']!r}, which isn't on the host: install its package.")

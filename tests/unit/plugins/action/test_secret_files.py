@@ -1,4 +1,4 @@
-"""plugins/action/managed_files.py, by ansible-playbook on this machine: a secret file is in no output, others are."""
+"""What ansible-playbook says on this machine, as loudly as it can: secret files and options are in no output."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 
 from tests.support.harness import ROOT
+from tests.unit.plugins.modules.test_locked_virtualenv import LOCK, Host
 
 OWNER = {"owner": pwd.getpwuid(os.geteuid()).pw_name, "group": grp.getgrgid(os.getegid()).gr_name}
 OLD, NEW = "old-hunter2-s3cr3t", "new-hunter3-s3cr3t"
 
 
 def play(directory: Path, secret: str, plain: str, *, validate: str = "", **environment: str) -> str:
-    """What a run says that writes a secret file and another one, as loudly as it can."""
+    """What a run says that writes a secret file and another one."""
     files: list[dict[str, Any]] = [
         {"path": f"{directory}/{{name}}.env", "each": [{"name": "a", "content": f"A={secret}\n"}], "secret": True},
         {"path": f"{directory}/rendered.env", "src": "rendered.env.j2", "secret": True},
@@ -29,9 +30,15 @@ def play(directory: Path, secret: str, plain: str, *, validate: str = "", **envi
     if validate:
         files[0]["validate"] = validate
     task = {"name": "Write", "celeriac.fleet.managed_files": {"files": [{**entry, **OWNER} for entry in files]}}
-    tasks = {"hosts": "localhost", "gather_facts": False, "vars": {"hidden": secret}, "tasks": [task]}
     (directory / "templates").mkdir(exist_ok=True)
     (directory / "templates" / "rendered.env.j2").write_text("B={{ hidden }}\n")
+    return run(directory, task, {"hidden": secret}, **environment)
+
+
+def run(directory: Path, task: dict[str, Any], variables: dict[str, Any], **environment: str) -> str:
+    """What a run of one task says."""
+    (directory / "variables.yml").write_text(json.dumps(variables))
+    tasks = {"hosts": "localhost", "gather_facts": False, "vars_files": ["variables.yml"], "tasks": [task]}
     (directory / "play.yml").write_text(json.dumps([tasks]))
     command = [Path(sys.executable).with_name("ansible-playbook"), "-i", "localhost,", "-c", "local", "-vvvv", "--diff"]
     done = subprocess.run(
@@ -70,3 +77,26 @@ def test_a_settled_host_is_asked_once_and_sent_nothing(tmp_path: Path) -> None:
     assert "changed=0" in said
     assert said.count("EXEC /bin/sh -c") == 1
     assert "AnsiballZ" not in said
+
+
+@pytest.mark.parametrize("callback", ["default", "ansible.posix.json"])
+def test_the_index_of_a_virtualenv_is_not_shown(tmp_path: Path, callback: str) -> None:
+    host = Host(tmp_path)
+    (tmp_path / "fail").touch()
+    index = {"index_url": f"https://me:{OLD}@pypi.example/simple", "environment": {"TOKEN": NEW, "SHORT": "v"}}
+    task = {
+        "celeriac.fleet.locked_virtualenv": {
+            "path": str(host.path),
+            "requirements": LOCK,
+            "python": str(host.python),
+            "installer": "pip",
+            "index": "{{ index }}",
+            "cache": f"{tmp_path}/cache",
+        }
+    }
+    said = run(tmp_path, task, {"index": index}, ANSIBLE_STDOUT_CALLBACK=callback)
+    assert "Installing the requirements failed" in said
+    assert f"{host.path}" in said
+    assert "https://***@pypi.example" in said
+    assert OLD not in said
+    assert NEW not in said

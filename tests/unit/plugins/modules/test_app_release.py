@@ -168,6 +168,18 @@ def test_a_build_that_fails_leaves_nothing_and_says_why_without_secrets(built: t
     assert len(list(host.virtualenvs.iterdir())) == 1
 
 
+def test_the_index_is_neither_logged_nor_returned_and_garbles_nothing(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[Any] = []
+    monkeypatch.setattr(module.AnsibleModule, "log", lambda _self, *said, **more: logged.append((said, more)))
+    index = {"index_url": "https://me:hunter2@pypi.example/simple", "environment": {"A": "one", "B": "s"}}
+    result = host.run("one", index=index)
+    assert result["directory"] == f"{host.releases}/one"
+    assert "Invoked with releases=" in str(logged)
+    assert "hunter2" not in str(result) + str(logged)
+
+
 def test_a_file_that_python_cannot_read_is_named_and_the_virtualenv_stays(host: Host) -> None:
     result = host.run("one", archive(host.root / "one", app__py="x =\n"))
     assert "Compiling failed" in result["msg"]

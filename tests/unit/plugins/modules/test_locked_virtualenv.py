@@ -54,6 +54,11 @@ class Host:
         }
         return run_module(module, {**base, **arguments}, self.root, check=check)
 
+    def switched(self, **arguments: Any) -> str:
+        """The name of the virtualenv that a run switches to."""
+        assert self.run(**arguments)["changed"]
+        return self.path.readlink().name
+
     def virtualenvs(self) -> list[str]:
         return sorted(each.name for each in self.path.parent.glob("venv-*"))
 
@@ -91,23 +96,33 @@ def test_packages_may_be_built_where_that_is_said(host: Host) -> None:
 
 
 @pytest.mark.parametrize("change", ["lock", "python"])
-def test_another_lock_or_interpreter_is_another_virtualenv_and_the_old_one_goes(host: Host, change: str) -> None:
+def test_another_lock_or_interpreter_is_another_virtualenv_and_an_old_one_goes(host: Host, change: str) -> None:
     host.run()
-    (before,) = host.virtualenvs()
-    assert host.run(**{change: str(host.interpreter("python3.99"))})["changed"]
-    (after,) = host.virtualenvs()
-    assert before != after == host.path.readlink().name
+    (first,) = host.virtualenvs()
+    names = [host.switched(**{change: str(host.interpreter(f"python3.{minor}"))}) for minor in (99, 100)]
+    assert first not in names
+    assert host.virtualenvs() == sorted(names)
 
 
-def test_one_that_a_process_runs_stays_until_the_next_switch(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    host.run()
-    (before,) = host.virtualenvs()
+def test_one_that_was_in_use_stays_until_the_next_switch(host: Host) -> None:
+    """A unit runs from it until it is restarted, and a process of Python alone shows nothing of its virtualenv."""
+    first, second = host.switched(), host.switched(lock="other")
+    assert host.virtualenvs() == sorted([first, second])
+    (host.path / ".celeriac-complete").unlink()
+    assert host.switched(lock="other") == second  # made anew, which is no switch
+    assert host.virtualenvs() == sorted([first, second])
+    third = host.switched(lock="third")
+    assert host.virtualenvs() == sorted([second, third])
+
+
+def test_one_that_a_process_runs_stays_for_longer(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = host.switched()
     monkeypatch.setattr(module, "in_use", set)
-    host.run(lock="other")
-    assert before in host.virtualenvs()
+    second, third = host.switched(lock="other"), host.switched(lock="third")
+    assert host.virtualenvs() == sorted([first, second, third])
     monkeypatch.undo()
-    host.run(lock="third")
-    assert host.virtualenvs() == [host.path.readlink().name]
+    fourth = host.switched(lock="fourth")
+    assert host.virtualenvs() == sorted([third, fourth])
 
 
 def test_what_a_killed_run_left_is_made_anew(host: Host) -> None:
@@ -134,6 +149,19 @@ def test_one_that_fails_leaves_the_old_one_and_says_why_without_secrets(host: Ho
 
 def test_the_index_is_no_part_of_the_result(host: Host) -> None:
     assert "hunter2" not in str(host.run(index={"index_url": "https://me:hunter2@pypi.example/simple"}))
+
+
+def test_the_index_is_not_logged(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: list[Any] = []
+    monkeypatch.setattr(module.AnsibleModule, "log", lambda _self, *said, **more: logged.append((said, more)))
+    host.run(index={"index_url": "https://me:hunter2@pypi.example/simple", "environment": {"TOKEN": "hush-hush"}})
+    assert str(host.path) in str(logged)
+    assert "hunter2" not in str(logged)
+    assert "hush-hush" not in str(logged)
+
+
+def test_a_short_secret_does_not_garble_what_is_returned(host: Host) -> None:
+    assert host.run(index={"environment": {"A": "v", "B": "hello"}})["path"] == str(host.path)
 
 
 def test_check_mode_makes_nothing_and_says_whether_it_would(host: Host) -> None:
