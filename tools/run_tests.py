@@ -7,6 +7,7 @@ own.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor, as_completed, wait
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -44,8 +45,17 @@ class Step:
     returncode: int = -1
     output: str = ""
     process: subprocess.Popen[bytes] | None = None
+    running: bool = False
+    stopped: bool = False
 
     def run(self, logs: Path) -> Step:
+        self.running = True
+        try:
+            return self if self.stopped else self._run(logs)
+        finally:
+            self.running = False
+
+    def _run(self, logs: Path) -> Step:
         start = time.monotonic()
         log = logs / f"{self.name}.log"
         with log.open("w") as file:
@@ -64,9 +74,11 @@ class Step:
         return self
 
     def stop(self, number: signal.Signals) -> None:
-        """Send a signal to the command and to all that it started."""
+        """Send a signal to the command and to all that it started; one that hasn't begun never does."""
+        self.stopped = True
         if self.process and self.process.poll() is None:
-            os.killpg(self.process.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it has ended since
+                os.killpg(self.process.pid, number)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -140,17 +152,22 @@ def own(scenario: str, scratch: Path) -> dict[str, str]:
 def run_all(all_steps: list[Step], logs: Path) -> list[Step]:
     """Run the steps side by side. An interrupt ends those that run, and no other begins."""
     with ThreadPoolExecutor(max_workers=max(2, min(3, os.cpu_count() or 2))) as pool:
-        futures = [pool.submit(step.run, logs) for step in all_steps]
         try:
+            futures = [pool.submit(step.run, logs) for step in all_steps]
             return [told(future.result()) for future in as_completed(futures)]
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
             begun = time.monotonic()
-            while wait([future for future in futures if not future.cancelled()], timeout=1).not_done:
-                number = signal.SIGTERM if time.monotonic() - begun < PATIENCE else signal.SIGKILL
-                for step in all_steps:
-                    step.stop(number)
+            while stop(all_steps, signal.SIGTERM if time.monotonic() - begun < PATIENCE else signal.SIGKILL):
+                time.sleep(0.1)  # between two looks at the steps
             raise
+
+
+def stop(all_steps: list[Step], number: signal.Signals) -> bool:
+    """Send a signal to the steps that run, and keep the others from beginning; whether some still ran."""
+    for step in all_steps:
+        step.stop(number)
+    return any(step.running for step in all_steps)
 
 
 def told(step: Step) -> Step:

@@ -15,7 +15,7 @@ import run_tests
 from tests.support.paths import ROOT
 
 SUITE = """
-import signal, sys, run_tests
+import signal, sys, time, run_tests
 signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in a shell's background ignores it
 run_tests.remove_hosts = lambda: None
 run_tests.remember = lambda _done: None
@@ -23,6 +23,13 @@ run_tests.steps = lambda _scratch: [
     run_tests.Step(str(number), ["sh", "-c", "(sleep 600 & echo $! >%s/$0; wait); :" % sys.argv[1], str(number)])
     for number in range(9)
 ]
+if "slowly" in sys.argv:  # a busy machine
+    class Pool(run_tests.ThreadPoolExecutor):
+        def submit(self, *work):
+            submitted = super().submit(*work)
+            time.sleep(0.5)  # stands for the time that other processes take
+            return submitted
+    run_tests.ThreadPoolExecutor = Pool
 sys.exit(run_tests.main())
 """
 
@@ -39,12 +46,13 @@ def runs(pid: int) -> bool:
         return False
 
 
+@pytest.mark.parametrize("how", ["at once", "slowly"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_ends_what_runs_and_begins_nothing_more(number: signal.Signals, tmp_path: Path) -> None:
+def test_an_interrupt_ends_what_runs_and_begins_nothing_more(number: signal.Signals, how: str, tmp_path: Path) -> None:
     environ = {**os.environ, "PYTHONPATH": str(ROOT / "tools"), "CELERIAC_TEST_LOGS": str(tmp_path / "logs")}
     (tmp_path / "pids").mkdir()
     suite = subprocess.Popen(
-        [sys.executable, "-c", SUITE, str(tmp_path / "pids")], env=environ, text=True, stdout=subprocess.PIPE
+        [sys.executable, "-c", SUITE, str(tmp_path / "pids"), how], env=environ, text=True, stdout=subprocess.PIPE
     )
     deadline = time.monotonic() + 60
     while len(pids(tmp_path / "pids")) < 2:
