@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.harness import ROLES, ROOT, defaults, read_yaml
+from tests.support.paths import tracked
 
 PLAYBOOKS = [ROOT / "site.yml", *sorted((ROOT / "playbooks").glob("*.yml"))]
 TASKS = sorted((ROOT / "roles").glob("*/tasks/*.yml"))
@@ -62,7 +63,7 @@ EVERY_TASK = pytest.mark.parametrize(
 # Texts that no role owns: what they need of one, they get by its entry points.
 OUTSIDE = [
     *PLAYBOOKS,
-    *(path for name in ("inventories", "molecule", "tools") for path in sorted((ROOT / name).rglob("*"))),
+    *(path for path in tracked() if path.relative_to(ROOT).parts[0] in ("inventories", "molecule", "tools")),
 ]
 # Directories of the system, where each role has files of its own.
 PLACES = set("/etc /etc/systemd/system /usr/bin /usr/bin/python3 /usr/local/lib/celeriac /var/lib /var/log".split())
@@ -193,8 +194,9 @@ def test_every_template_is_used(path: Path) -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_what_is_internal_to_a_role_stays_in_it(role: str) -> None:
-    others = [path for other in ROLES if other != role for path in sorted((ROOT / "roles" / other).rglob("*"))]
-    texts = {path: path.read_text(errors="replace") for path in (*OUTSIDE, *others) if path.is_file()}
+    directories = [ROOT / "roles" / other for other in ROLES if other != role]
+    others = [path for path in tracked() if any(path.is_relative_to(directory) for directory in directories)]
+    texts = {path: path.read_text(errors="replace") for path in (*OUTSIDE, *others)}
     found = {(relative(path), name) for path, text in texts.items() for name in re.findall(rf"\b__{role}_\w+", text)}
     assert found == set()
 

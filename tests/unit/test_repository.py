@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.support.harness import read_yaml
-from tests.support.paths import ROOT
+from tests.support.paths import ROOT, tracked
 
 # A package index, mirror, proxy or registry that only this or that machine has. Public documentation may be linked to.
 HOST_OF_PACKAGES = re.compile(
@@ -20,19 +19,6 @@ HOST_OF_PACKAGES = re.compile(
     r"deb\.debian|ftp\.[a-z]+\.debian)[\w.-]*[/:]",
     re.MULTILINE,
 )
-
-
-def tracked() -> list[Path]:
-    """Files that git tracks or would; links are someone else's content."""
-    listing = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        text=True,
-        capture_output=True,
-        check=True,
-    ).stdout
-    paths = [ROOT / name for name in listing.split("\0") if name]
-    return [path for path in paths if path.is_file() and not path.is_symlink()]
 
 
 TRACKED = tracked()
