@@ -25,7 +25,7 @@ options:
     required: true
   python: {description: Interpreter that the virtualenv is made with., type: str, default: python3}
   installer:
-    description: V(uv), which is brought onto the host, pinned by hashes, or V(pip) with Debian's C(python3-venv).
+    description: V(uv), brought onto the host and pinned by hashes, or V(pip). Either needs Debian's C(python3-venv).
     type: str
     choices: [uv, pip]
     default: uv
