@@ -15,6 +15,7 @@ Argument: ``flavor`` (``redis`` or ``valkey``). Returns
 from __future__ import annotations
 
 import re
+import shlex
 from typing import Any, ClassVar
 
 from ansible.errors import AnsibleActionFail
@@ -29,7 +30,7 @@ LINES = "grep -H ^ -- {} 2>/dev/null"
 
 def look(flavor: str) -> str:
     """The shell command."""
-    env = f"/etc/{flavor}/celeriac.env"
+    etc = shlex.quote(f"/etc/{flavor}")
     parts = [
         "export LC_ALL=C",
         "grep -h ^MemTotal: /proc/meminfo",
@@ -37,10 +38,11 @@ def look(flavor: str) -> str:
         *(f"echo sysctl {name} $(cat /proc/sys/{name.replace('.', '/')} 2>/dev/null)" for name in SYSCTL),
         *(f"ls -d /etc/systemd/system/{each}-server@*.service.d/celeriac.conf 2>/dev/null" for each in FLAVORS),
         *(f"ls -d /var/lib/{each}/*/appendonlydir /var/lib/{each}/*/dump.rdb 2>/dev/null" for each in FLAVORS),
-        f"[ -s {env} ] && echo maintenance $(sed -n 's/^REDISCLI_AUTH=//p' {env} | tr -d '\\n' | sha256sum)",
-        LINES.format(f"/etc/{flavor}/users-*.acl"),
+        f"[ -s {etc}/celeriac.env ] && "
+        f"echo maintenance $(sed -n 's/^REDISCLI_AUTH=//p' {etc}/celeriac.env | tr -d '\\n' | sha256sum)",
+        LINES.format(f"{etc}/users-*.acl"),
         # without its key a certificate is none
-        f"[ -s /etc/{flavor}/tls/redis.key ] && {LINES.format(f'/etc/{flavor}/tls/redis.crt')}",
+        f"[ -s {etc}/tls/redis.key ] && {LINES.format(f'{etc}/tls/redis.crt')}",
         "true",
     ]
     return "; ".join(parts)
@@ -80,7 +82,8 @@ def seen(said: str, flavor: str) -> dict[str, Any]:
 class ActionModule(LookFirst):
     """Runs the command and reads its output; in check mode too. There is no module to send."""
 
-    ARGUMENT_SPEC: ClassVar[dict[str, Any]] = {"flavor": {"choices": FLAVORS, "required": True}}
+    # any: that a role's variable is none of FLAVORS is said by its problems, after this look
+    ARGUMENT_SPEC: ClassVar[dict[str, Any]] = {"flavor": {"required": True}}
     _requires_connection = True
 
     def look(self, arguments: dict[str, Any]) -> str:

@@ -11,7 +11,6 @@ options:
   flavor:
     description: Which server's users and certificate to look at.
     type: str
-    choices: [redis, valkey]
     required: true
 extends_documentation_fragment: celeriac.fleet.attributes
 attributes:

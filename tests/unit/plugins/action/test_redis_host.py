@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 import subprocess
 
 import pytest
 from ansible_collections.celeriac.fleet.plugins.action import redis_host as host
+from ansible_collections.celeriac.fleet.plugins.plugin_utils.look_first import validated
 
 DIGEST, OTHER = "a" * 64, "b" * 64
 SAID = f"""MemTotal:       24633344 kB
@@ -59,6 +61,15 @@ def test_a_bare_host_has_nothing() -> None:
 def test_users_and_certificate_are_those_of_the_flavor_asked_for() -> None:
     found = host.seen(SAID, "valkey")
     assert (found["digests"], found["certificate"]) == ({}, "")
+
+
+@pytest.mark.parametrize("flavor", ["keydb", "redis; touch /tmp/x", "a b"])
+def test_a_flavor_that_is_none_is_left_to_the_preflight(flavor: str) -> None:
+    """Which names the variable; the command takes nothing of it for its own."""
+    assert validated(host.ActionModule.ARGUMENT_SPEC, {"flavor": flavor}) == {"flavor": flavor}
+    words = [word for word in shlex.split(host.look(flavor)) if flavor in word]
+    assert words
+    assert all(f"/etc/{flavor}" in word for word in words)
 
 
 @pytest.mark.parametrize("flavor", host.FLAVORS)
