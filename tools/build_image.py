@@ -507,7 +507,7 @@ def build_from_sources(plan: Plan, target: str) -> None:
             bootstrap = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True
             )
-            assert bootstrap.stdin is not None  # noqa: S101
+            assert bootstrap.stdin is not None  # noqa: S101 - it is a pipe
             feed(bootstrap.stdin, "".join(f"{source.line()}\n" for source in plan.sources))
             imported = subprocess.run(
                 ["docker", "import", *image_changes(plan), "-", stage],
@@ -515,7 +515,7 @@ def build_from_sources(plan: Plan, target: str) -> None:
                 capture_output=True,
                 check=False,
             )
-            assert bootstrap.stdout is not None  # noqa: S101
+            assert bootstrap.stdout is not None  # noqa: S101 - it is a pipe
             bootstrap.stdout.close()
             failed = bootstrap.wait() != 0
             log.seek(0)

@@ -65,7 +65,7 @@ def ask(flavor: str) -> dict[str, Any]:
         )
         try:
             while not os.path.exists(socket):
-                time.sleep(0.05)
+                time.sleep(0.05)  # between two looks for the server
             cli = (f"{flavor}-cli", "-s", socket)
             names = _output(*cli, "CONFIG", "GET", "*").split("\n")[:-1:2]
             commands = _output(*cli, "COMMAND", "LIST").split()
@@ -75,7 +75,7 @@ def ask(flavor: str) -> dict[str, Any]:
             server.wait()
     return {
         "version": ".".join(version),
-        "directives": {name: kind(lambda *values: complaint(program, name, *values)) for name in names},  # noqa: B023
+        "directives": {name: kind(lambda *values: complaint(program, name, *values)) for name in names},  # noqa: B023 - called at once
         "commands": commands,
         "categories": categories,
     }

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT / "molecule" / "shared"
 sys.path.insert(0, str(SHARED))
 
-import test_hosts  # noqa: E402
+import test_hosts  # noqa: E402 - from the path that was added
 
 RECAP = re.compile(r"^(?P<host>\S+)\s+: ok=\d+\s+changed=(?P<changed>\d+)", re.MULTILINE)
 # The units that roles have written or extended on a host.

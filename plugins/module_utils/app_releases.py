@@ -49,7 +49,7 @@ def locked(directory: str, seconds: float) -> Iterator[int]:
                         f"Another build in {directory} has been running for {seconds:.0f} s: wait for it, or end the "
                         f"process that 'lslocks' shows for {path}."
                     ) from None
-                time.sleep(0.1)
+                time.sleep(0.1)  # between two tries for the lock
         yield descriptor
     finally:
         os.close(descriptor)

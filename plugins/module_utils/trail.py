@@ -128,7 +128,7 @@ class Trail:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     return False
-                time.sleep(0.01)
+                time.sleep(0.01)  # between two tries for the lock
             else:
                 return True
 

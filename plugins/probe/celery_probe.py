@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LIBRARIES = {"gevent": "gevent"}  # pool -> what it imports
 LOOKED = 500  # unacknowledged messages whose queue is looked for
-PAUSE = 0.1  # seconds between two looks at the nodes
+PAUSE = 0.1  # seconds
 
 
 class Questions:
@@ -116,7 +116,7 @@ class Questions:
             ready = ready and set(nodes) <= set(inspect.ping() or {})
             if ready or time.monotonic() > deadline:
                 return {"ready": ready, "seen": seen}
-            time.sleep(PAUSE)
+            time.sleep(PAUSE)  # between two looks at the nodes
 
     def consumers(self, nodes: Sequence[str] | None = None) -> dict[str, list[str]]:
         """Node -> the queues that it consumes; only those that answer. All nodes there are: takes the whole timeout."""
@@ -166,7 +166,7 @@ class Questions:
             past = time.monotonic() - begun
             busy = [node for node in busy if found[node] and past < nodes[node]]
             if busy:
-                time.sleep(PAUSE)
+                time.sleep(PAUSE)  # between two looks at the nodes
         return found
 
     def status(self, nodes: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -33,9 +33,9 @@ settings.load_profile("celeriac")
 
 init_plugin_loader([])  # from here on our collection can be imported
 
-from ansible_collections.celeriac.fleet.plugins.action import managed_files  # noqa: E402
-from ansible_collections.celeriac.fleet.plugins.plugin_utils.look_first import validated  # noqa: E402
-from ansible_collections.celeriac.fleet.plugins.plugin_utils.site_roles import site_roles  # noqa: E402
+from ansible_collections.celeriac.fleet.plugins.action import managed_files  # noqa: E402 - after the setting
+from ansible_collections.celeriac.fleet.plugins.plugin_utils.look_first import validated  # noqa: E402 - after the setting
+from ansible_collections.celeriac.fleet.plugins.plugin_utils.site_roles import site_roles  # noqa: E402 - after the setting
 
 ROLES = sorted(path.parent.name for path in (ROOT / "roles").glob("*/tasks"))
 ENVIRONMENTS = sorted(

@@ -25,7 +25,7 @@ def wait_for(condition: Callable[[], Result | None], *, timeout: float = 30, wha
             return result
         if time.monotonic() > deadline:
             pytest.fail(f"{what or condition} did not come about within {timeout} seconds")
-        time.sleep(INTERVAL)
+        time.sleep(INTERVAL)  # between two looks at the condition
 
 
 def wait_for_boot(host: Host, *, timeout: float = 60) -> None:

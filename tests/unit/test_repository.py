@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,48 @@ def test_no_host_of_packages_in_a_tracked_file() -> None:
         for match in HOST_OF_PACKAGES.finditer(path.read_text(encoding="utf-8", errors="replace"))
     }
     assert found == set()
+
+
+SILENCE = re.compile(r"#\s*(?:noqa: [A-Z0-9, ]+|type: ignore\[[a-z, -]+\])")
+
+
+def unexplained(path: Path) -> list[int]:
+    """Lines that wait, silence a linter or decide by themselves what changed, and don't say why."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".yml":
+        found = re.compile(r"\s*(?:changed_when|failed_when): (?:true|false)\s*$")
+        return [number for number, line in enumerate(text.splitlines(), 1) if found.match(line)]
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    comments = {token.start[0]: token.string for token in tokens if token.type == tokenize.COMMENT}
+    mute = {number: SILENCE.sub("", said) for number, said in comments.items() if SILENCE.match(said)}
+    silent = [number for number, reason in mute.items() if not re.search(r"\w", reason)]
+    calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
+    sleeps = [call.lineno for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "sleep"]
+    return silent + [number for number in sleeps if number not in comments]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("a.py", "time.sleep(1)", [1]),
+        ("a.py", "time.sleep(1)  # between two looks", []),
+        ("a.py", "assert pipe  # noqa: S101", [1]),
+        ("a.py", "assert pipe  # noqa: S101 - it is a pipe", []),
+        ("a.py", "a = b[1]  # type: ignore[index]", [1]),
+        ("a.py", "a = b[1]  # type: ignore[index] # it matched", []),
+        ("a.py", "a = 'time.sleep(1)  # noqa: S101'", []),
+        ("a.yml", "- a:\n  changed_when: false", [2]),
+        ("a.yml", "- a:\n  changed_when: false # only looks", []),
+    ],
+)
+def test_the_search_for_what_says_no_reason_finds_it(tmp_path: Path, name: str, text: str, found: list[int]) -> None:
+    (tmp_path / name).write_text(f"{text}\n")
+    assert unexplained(tmp_path / name) == found
+
+
+def test_what_waits_or_silences_a_check_says_why() -> None:
+    files = [path for path in TRACKED if path.suffix in (".py", ".yml")]
+    assert {str(path.relative_to(ROOT)): lines for path in files if (lines := unexplained(path))} == {}
 
 
 def has_code(path: Path) -> bool:
@@ -105,8 +149,8 @@ def test_a_program_is_a_file_and_no_string() -> None:
 def test_every_target_of_the_makefile_is_phony_and_public_ones_are_described() -> None:
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z][a-z+-]*):(?!=)", makefile, re.M))
-    phony = set(re.search(r"^\.PHONY: ((?:.*\\\n)*.*)$", makefile, re.M)[1].replace("\\\n", " ").split())  # type: ignore[index]
-    assert targets == phony
+    (phony,) = re.findall(r"^\.PHONY: ((?:.*\\\n)*.*)$", makefile, re.M)
+    assert targets == set(phony.replace("\\\n", " ").split())
     for promised in ("up", "verify", "down", "test", "lint", "unit", "molecule"):
         assert re.search(rf"^{promised}:.*## .", makefile, re.M)
 

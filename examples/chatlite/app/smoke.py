@@ -80,7 +80,7 @@ def _wait(result: AsyncResult[Any], deadline: float, what: str) -> dict[str, Any
     while not result.ready():
         if time.monotonic() > deadline:
             raise SmokeError(f"{what} had no answer in time: is a node consuming it?")
-        time.sleep(POLL_SECONDS)
+        time.sleep(POLL_SECONDS)  # between two looks at the result
     if not result.successful():
         raise SmokeError(f"{what} failed with {type(result.result).__name__}: {result.result}")
     return cast(dict[str, Any], result.result)

@@ -29,7 +29,7 @@ def site() -> Iterator[str]:
     """Base URL of the served test site, without a slash at its end."""
     from testsite.serve import Handler, make_server
 
-    Handler.log_message = lambda *_args: None  # type: ignore[method-assign]
+    Handler.log_message = lambda *_args: None  # type: ignore[method-assign] # quiet
     with make_server("127.0.0.1", 0) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

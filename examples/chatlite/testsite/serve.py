@@ -51,7 +51,7 @@ class Handler(SimpleHTTPRequestHandler):
         try:
             while (left := end - time.monotonic()) > 0:
                 self.wfile.write(b"\n")
-                time.sleep(min(1.0, left))
+                time.sleep(min(1.0, left))  # a slow page is what it is for
             self.wfile.write(f"<!doctype html><title>Slow</title><p>This page took {seconds:g} seconds.</p>\n".encode())
         except ConnectionError:
             self.log_message("client left /slow/%s early", text)

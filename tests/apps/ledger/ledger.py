@@ -68,14 +68,14 @@ def note(book: str, number: int) -> None:
             client().rpush(f"{PREFIX}{book}", line)
             return
         except redis.RedisError:
-            time.sleep(0.2)
+            time.sleep(0.2)  # between two tries
 
 
 @app.task(name="ledger.work", max_retries=20)
 def work(number: int, seconds: float, megabytes: int = 0) -> None:
     """Take a while, and at the first try memory, then tell."""
     taken = b"x" * (megabytes << 20) if not work.request.retries else b""
-    time.sleep(seconds)
+    time.sleep(seconds)  # the work
     del taken
     note("work", number)
 

@@ -109,7 +109,7 @@ def stuck(host: Host) -> Iterator[str]:
         "import socket; s = socket.create_server(('127.0.0.1', 8099)); kept = []\nwhile True: kept.append(s.accept())"
     )
     host.check_output("systemd-run --unit=stuck python3 -c %s", code)
-    yield "http://me:hunter2@127.0.0.1:8099/simple"
+    yield "http://me:hunter2@127.0.0.1:8099/"
     host.check_output("systemctl stop stuck")
 
 
@@ -142,7 +142,7 @@ def test_a_build_that_fails_says_why_without_the_indexs_password(host: Host, rel
     (small / "requirements.txt").write_text("celery==0.0.404\n")
     run = releases.deploy(
         app_source=path(small),
-        app_index_url="http://me:hunter2@127.0.0.1:9/simple",
+        app_index_url="http://me:hunter2@127.0.0.1:9/",
         app_build_environment={"TOKEN": "t0p-secret", "UV_HTTP_RETRIES": "0"},
     )
     assert run.returncode != 0

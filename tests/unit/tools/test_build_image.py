@@ -24,7 +24,7 @@ def plan(**changes: object) -> Plan:
         recipe="recipe",
         day="2026-01-31",
     )
-    return dataclasses.replace(base, **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(base, **changes)  # type: ignore[arg-type] # of its fields
 
 
 # -- sources: one line each
@@ -215,8 +215,8 @@ def test_pip_variables_become_settings() -> None:
 
 def test_guest_gets_indexes_but_nothing_of_this_disk() -> None:
     settings = {
-        "index-url": "https://index.example/simple",
-        "extra-index-url": "file:///srv/simple https://extra.example/simple\n/srv/more",
+        "index-url": "https://index.example/packages",
+        "extra-index-url": "file:///srv/simple https://extra.example/packages\n/srv/more",
         "find-links": "/srv/wheels",
         "trusted-host": "index.example extra.example",
         "default-timeout": "180",
@@ -225,8 +225,8 @@ def test_guest_gets_indexes_but_nothing_of_this_disk() -> None:
         "user": "yes",
     }
     assert build_image.parse_pip_conf(build_image.guest_pip_conf(settings, extra_certificates=False)) == {
-        "index-url": "https://index.example/simple",
-        "extra-index-url": "https://extra.example/simple",
+        "index-url": "https://index.example/packages",
+        "extra-index-url": "https://extra.example/packages",
         "trusted-host": "index.example\nextra.example",
         "timeout": "180",
         "cert": build_image.CA_BUNDLE,

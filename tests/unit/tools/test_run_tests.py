@@ -57,7 +57,7 @@ def test_an_interrupt_ends_what_runs_and_begins_nothing_more(number: signal.Sign
     deadline = time.monotonic() + 60
     while len(pids(tmp_path / "pids")) < 2:
         assert time.monotonic() < deadline
-        time.sleep(0.05)
+        time.sleep(0.05)  # between two looks at the steps
     suite.send_signal(number)
     assert "Interrupted." in suite.communicate(timeout=60)[0]
     assert suite.returncode == 130

@@ -83,7 +83,7 @@ def test_a_settled_host_is_asked_once_and_sent_nothing(tmp_path: Path) -> None:
 def test_the_index_of_a_virtualenv_is_not_shown(tmp_path: Path, callback: str) -> None:
     host = Host(tmp_path)
     (tmp_path / "fail").touch()
-    index = {"index_url": f"https://me:{OLD}@pypi.example/simple", "environment": {"TOKEN": NEW, "SHORT": "v"}}
+    index = {"index_url": f"https://me:{OLD}@index.example/packages", "environment": {"TOKEN": NEW, "SHORT": "v"}}
     task = {
         "celeriac.fleet.locked_virtualenv": {
             "path": str(host.path),
@@ -97,6 +97,6 @@ def test_the_index_of_a_virtualenv_is_not_shown(tmp_path: Path, callback: str) -
     said = run(tmp_path, task, {"index": index}, ANSIBLE_STDOUT_CALLBACK=callback)
     assert "Installing the requirements failed" in said
     assert f"{host.path}" in said
-    assert "https://***@pypi.example" in said
+    assert "https://***@index.example" in said
     assert OLD not in said
     assert NEW not in said

@@ -13,16 +13,16 @@ from ansible_collections.celeriac.fleet.plugins.module_utils import virtualenv
 LISTED = """\
 :env:.timeout='30'
 global.cert='/etc/ssl/corp.pem'
-global.extra-index-url='https://a.example/simple https://b.example/simple'
-global.index-url='https://global.example/simple'
+global.extra-index-url='https://a.example/packages https://b.example/packages'
+global.index-url='https://global.example/packages'
 global.timeout='180'
-install.index-url='https://install.example/simple'
+install.index-url='https://install.example/packages'
 install.trusted-host='a.example'
 freeze.timeout='9'
 """
 SECRET = {
-    "index_url": "https://me:p%40ss-word@pypi.example/simple",
-    "extra_index_urls": ["https://t0ken-0@extra.example/simple"],
+    "index_url": "https://me:p%40ss-word@index.example/packages",
+    "extra_index_urls": ["https://t0ken-0@extra.example/packages"],
     "proxy": "http://gate-user:pr0xy-pass@gate.example:3128",
     "environment": {"AWS_KEY": "k3y-of-the-build", "ON": "1"},
 }
@@ -30,15 +30,15 @@ SECRET = {
 
 def test_pips_order_is_kept() -> None:
     found = virtualenv.pip_settings(LISTED)
-    assert found["index-url"] == ["https://install.example/simple"]
+    assert found["index-url"] == ["https://install.example/packages"]
     assert found["timeout"] == ["30"]
     assert found["cert"] == ["/etc/ssl/corp.pem"]
 
 
 def test_uv_gets_what_pip_has() -> None:
     assert virtualenv.uv_environment(virtualenv.pip_settings(LISTED), True) == {
-        "UV_DEFAULT_INDEX": "https://install.example/simple",
-        "UV_INDEX": "https://a.example/simple https://b.example/simple",
+        "UV_DEFAULT_INDEX": "https://install.example/packages",
+        "UV_INDEX": "https://a.example/packages https://b.example/packages",
         "UV_INSECURE_HOST": "a.example",
         "UV_HTTP_TIMEOUT": "30",
         "SSL_CERT_FILE": "/etc/ssl/corp.pem",
@@ -71,7 +71,7 @@ def test_a_name_is_taken_from_the_first_index_unless_hashes_decide() -> None:
 def test_settings_of_an_environment_are_pips_variables() -> None:
     assert virtualenv.index_environment(SECRET, "/tmp/ca.pem") == {
         "PIP_INDEX_URL": SECRET["index_url"],
-        "PIP_EXTRA_INDEX_URL": "https://t0ken-0@extra.example/simple",
+        "PIP_EXTRA_INDEX_URL": "https://t0ken-0@extra.example/packages",
         "PIP_CERT": "/tmp/ca.pem",
         "PIP_PROXY": SECRET["proxy"],
         "HTTPS_PROXY": SECRET["proxy"],
@@ -85,7 +85,7 @@ def test_settings_of_an_environment_are_pips_variables() -> None:
 @pytest.mark.parametrize(
     ("said", "shown"),
     [
-        ("Looked in https://me:p%40ss-word@pypi.example/simple/x", "Looked in https://***@pypi.example/simple/x"),
+        ("Looked in https://me:p%40ss-word@index.example/packages/x", "Looked in https://***@index.example/packages/x"),
         ("password p@ss-word refused", "password *** refused"),
         ("p%40ss-word", "***"),
         ("https://other:secret@somewhere.example", "https://***@somewhere.example"),

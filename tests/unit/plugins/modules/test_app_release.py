@@ -158,7 +158,7 @@ def test_check_mode_builds_nothing(host: Host) -> None:
 def test_a_build_that_fails_leaves_nothing_and_says_why_without_secrets(built: tuple[Host, dict[str, Any]]) -> None:
     host, _ = built
     (host.root / "fail").touch()
-    result = host.run("two", virtualenv="other", index={"index_url": "https://me:hunter2@pypi.example/simple"})
+    result = host.run("two", virtualenv="other", index={"index_url": "https://me:hunter2@index.example/packages"})
     assert result["failed"]
     assert (
         "the running one is untouched. Installing the requirements failed:\nsaid of pip, https://***@" in result["msg"]
@@ -173,7 +173,7 @@ def test_the_index_is_neither_logged_nor_returned_and_garbles_nothing(
 ) -> None:
     logged: list[Any] = []
     monkeypatch.setattr(module.AnsibleModule, "log", lambda _self, *said, **more: logged.append((said, more)))
-    index = {"index_url": "https://me:hunter2@pypi.example/simple", "environment": {"A": "one", "B": "s"}}
+    index = {"index_url": "https://me:hunter2@index.example/packages", "environment": {"A": "one", "B": "s"}}
     result = host.run("one", index=index)
     assert result["directory"] == f"{host.releases}/one"
     assert "Invoked with releases=" in str(logged)

@@ -138,7 +138,7 @@ def test_one_that_fails_leaves_the_old_one_and_says_why_without_secrets(host: Ho
     host.run()
     before = host.path.readlink()
     (host.root / "fail").touch()
-    result = host.run(lock="other", index={"index_url": "https://me:hunter2@pypi.example/simple"})
+    result = host.run(lock="other", index={"index_url": "https://me:hunter2@index.example/packages"})
     assert result["failed"]
     assert "the one in use is untouched. Installing the requirements failed:\nat https://***@" in result["msg"]
     assert "hunter2" not in str(result)
@@ -148,13 +148,13 @@ def test_one_that_fails_leaves_the_old_one_and_says_why_without_secrets(host: Ho
 
 
 def test_the_index_is_no_part_of_the_result(host: Host) -> None:
-    assert "hunter2" not in str(host.run(index={"index_url": "https://me:hunter2@pypi.example/simple"}))
+    assert "hunter2" not in str(host.run(index={"index_url": "https://me:hunter2@index.example/packages"}))
 
 
 def test_the_index_is_not_logged(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     logged: list[Any] = []
     monkeypatch.setattr(module.AnsibleModule, "log", lambda _self, *said, **more: logged.append((said, more)))
-    host.run(index={"index_url": "https://me:hunter2@pypi.example/simple", "environment": {"TOKEN": "hush-hush"}})
+    host.run(index={"index_url": "https://me:hunter2@index.example/packages", "environment": {"TOKEN": "hush-hush"}})
     assert str(host.path) in str(logged)
     assert "hunter2" not in str(logged)
     assert "hush-hush" not in str(logged)

@@ -145,7 +145,7 @@ def test_a_right_name_has_no_problem(name: str) -> None:
         ({"app_source": GIT, "app_git_token": "hunter2 hunter2"}, "app_git_token isn't one word"),
         ({"app_index_url": "hunter2"}, "app_index_url can't be right: give it a URL"),
         (
-            {"app_extra_index_urls": ["https://pypi.example/simple", "hunter2"]},
+            {"app_extra_index_urls": ["https://index.example/packages", "hunter2"]},
             "app_extra_index_urls[1] can't be right: give it a URL",
         ),
         ({"app_proxy": "hunter2:3128"}, "app_proxy can't be right: give it a URL"),
@@ -166,7 +166,7 @@ def test_settings_of_a_build_that_are_right_have_no_problem() -> None:
         "app_source": GIT,
         "app_version": "v1.5",
         "app_git_token": "x",
-        "app_index_url": "https://me:x@pypi.example/simple",
+        "app_index_url": "https://me:x@index.example/packages",
         "app_extra_index_urls": ["file:///srv/wheels"],
         "app_proxy": "http://gate.example:3128",
         "app_index_ca": "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n",

@@ -64,7 +64,7 @@ def save(server: Server, deadline: float) -> datetime:
         if not accepted and "in progress" not in answer:
             raise DumpError(f"The server refused to save: {answer}")
         while True:
-            time.sleep(POLL)
+            time.sleep(POLL)  # between two looks at the server
             now = server.info("server", "persistence")
             if now["run_id"] != before["run_id"]:
                 raise DumpError("The server was restarted while it saved: start the backup again.")
@@ -88,7 +88,7 @@ def back_up(server: Server, directory: Path, deadline: float) -> Path:
     for part in directory.glob(".*.part"):  # of a run that was killed
         part.unlink()
     while (directory / name(server.instance, datetime.now(UTC))).exists():
-        time.sleep(POLL)
+        time.sleep(POLL)  # until the clock gives another name
     began = save(server, deadline)
     path = directory / name(server.instance, began)
     try:

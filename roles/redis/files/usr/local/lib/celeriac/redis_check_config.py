@@ -59,7 +59,7 @@ def start(server: Sequence[str], path: Path) -> str | None:
         try:
             end = time.monotonic() + DEADLINE
             while not (up := answers(path)) and process.poll() is None and time.monotonic() < end:
-                time.sleep(POLL)
+                time.sleep(POLL)  # between two looks at the server
         finally:
             process.kill()
             process.wait()

@@ -102,7 +102,7 @@ class Server:
 def installed(flavor: str) -> str:
     """The version of the installed server."""
     said = subprocess.run([f"{flavor}-server", "--version"], capture_output=True, text=True, check=True).stdout
-    return re.search(r" v=(\S+)", said)[1]  # type: ignore[index]
+    return re.search(r" v=(\S+)", said)[1]  # type: ignore[index] # every server says it
 
 
 def rdb_version(file: Path) -> int:

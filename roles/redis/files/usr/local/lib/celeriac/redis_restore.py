@@ -88,7 +88,7 @@ class Instance:
                 failed = str(error)
             if time.monotonic() > deadline:
                 return f"it didn't load its data within {DEADLINE} seconds"
-            time.sleep(0.2)
+            time.sleep(0.2)  # between two looks at the server
         return failed
 
 
