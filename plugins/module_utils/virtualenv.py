@@ -20,6 +20,14 @@ from ansible_collections.celeriac.fleet.plugins.module_utils.app_releases import
 
 TOOLS = "/usr/local/lib/celeriac"
 PYTHON = ".celeriac-python"  # link to the interpreter that the virtualenv was made with
+# Options of the modules that build one; plugins/doc_fragments/virtualenv.py says what they are.
+BUILD: dict[str, dict[str, Any]] = {
+    "python": {"type": "str", "default": "python3"},
+    "installer": {"type": "str", "choices": ["uv", "pip"], "default": "uv"},
+    "index": {"type": "dict", "default": {}, "no_log": True},
+    "uv_version": {"type": "str"},
+    "uv_lock": {"type": "str"},
+}
 USER_INFO = re.compile(r"(?<=://)[^/@\s'\"]+@")
 
 

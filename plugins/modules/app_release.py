@@ -50,8 +50,6 @@ options:
     type: str
     default: ""
   constraints: {description: "Constraints file, relative like I(requirements); empty for none.", type: str, default: ""}
-  python: {description: Interpreter that the virtualenv is made with., type: str, default: python3}
-  installer: {description: What installs., type: str, choices: [uv, pip], default: uv}
   only_binary:
     description: Refuse packages that would have to be built, by code of theirs.
     type: bool
@@ -60,19 +58,13 @@ options:
     description: Install the source itself into the virtualenv too, which no other release shares then.
     type: bool
     default: false
-  index:
-    description: "C(index_url), C(extra_index_urls), C(ca) (PEM text), C(proxy) and C(environment); secret."
-    type: dict
-    default: {}
   cache: {description: Directory below which what was downloaded is kept., type: path}
   release: {description: Set by the action plugin., type: str}
   virtualenv: {description: Set by the action plugin., type: str}
   install: {description: Set by the action plugin., type: list, elements: str}
   files: {description: Set by the action plugin., type: dict}
   archive: {description: Set by the action plugin., type: path}
-  uv_version: {description: Set by the action plugin., type: str}
-  uv_lock: {description: Set by the action plugin., type: str}
-extends_documentation_fragment: celeriac.fleet.attributes
+extends_documentation_fragment: [celeriac.fleet.attributes, celeriac.fleet.virtualenv]
 attributes:
   check_mode: {support: full}
   diff_mode: {support: none}
@@ -120,6 +112,7 @@ from ansible_collections.celeriac.fleet.plugins.module_utils.app_releases import
     to_prune,
 )
 from ansible_collections.celeriac.fleet.plugins.module_utils.virtualenv import (
+    BUILD,
     BuildError,
     Virtualenvs,
     directory_name,
@@ -137,10 +130,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "releases": {"type": "path", "required": True},
     "current": {"type": "path"},
     "keep": {"type": "int", "default": 0},
-    "python": {"default": "python3"},
-    "installer": {"choices": ["uv", "pip"], "default": "uv"},
     "install_project": {"type": "bool", "default": False},
-    "index": {"type": "dict", "default": {}, "no_log": True},
     "cache": {"type": "path"},
     "release": {},
     "virtualenv": {},
@@ -148,8 +138,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "files": {"type": "dict"},
     "source": {"type": "dict"},
     "archive": {"type": "path"},
-    "uv_version": {},
-    "uv_lock": {},
+    **BUILD,
 }
 
 

@@ -23,25 +23,13 @@ options:
         C(uv pip compile --generate-hashes) makes it. Options in it are refused.
     type: str
     required: true
-  python: {description: Interpreter that the virtualenv is made with., type: str, default: python3}
-  installer:
-    description: V(uv), brought onto the host and pinned by hashes, or V(pip). Either needs Debian's C(python3-venv).
-    type: str
-    choices: [uv, pip]
-    default: uv
   only_binary:
     description: Refuse packages that would have to be built, by code of theirs and as root.
     type: bool
     default: true
-  index:
-    description: "C(index_url), C(extra_index_urls), C(ca) (PEM text), C(proxy) and C(environment); secret."
-    type: dict
-    default: {}
   cache: {description: Directory below which what was downloaded is kept., type: path, required: true}
   lock: {description: Set by the action plugin., type: str}
-  uv_version: {description: Set by the action plugin., type: str}
-  uv_lock: {description: Set by the action plugin., type: str}
-extends_documentation_fragment: celeriac.fleet.attributes
+extends_documentation_fragment: [celeriac.fleet.attributes, celeriac.fleet.virtualenv]
 attributes:
   check_mode: {support: full}
   diff_mode: {support: none}
@@ -74,6 +62,7 @@ from ansible_collections.celeriac.fleet.plugins.module_utils.app_releases import
     remove,
 )
 from ansible_collections.celeriac.fleet.plugins.module_utils.virtualenv import (
+    BUILD,
     BuildError,
     Virtualenvs,
     directory_name,
@@ -87,14 +76,10 @@ WAIT = 900  # seconds that a run waits for another one
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "path": {"type": "path", "required": True},
     "requirements": {"type": "str", "required": True},
-    "python": {"type": "str", "default": "python3"},
-    "installer": {"type": "str", "choices": ["uv", "pip"], "default": "uv"},
     "only_binary": {"type": "bool", "default": True},
-    "index": {"type": "dict", "default": {}, "no_log": True},
     "cache": {"type": "path", "required": True},
     "lock": {"type": "str"},
-    "uv_version": {"type": "str"},
-    "uv_lock": {"type": "str"},
+    **BUILD,
 }
 
 

@@ -19,15 +19,6 @@ sources = plugin.sources
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Path:
-    root = tmp_path / "source"
-    (root / "app").mkdir(parents=True)
-    (root / "app" / "tasks.py").write_text("x = 1\n")
-    (root / "requirements.txt").write_text("")
-    return root
-
-
-@pytest.fixture
 def action(source: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The plugin; ``answer`` is what the host answers, ``called`` the arguments that the module got."""
     monkeypatch.setattr(ActionBase, "run", lambda *_args, **_kwargs: {})

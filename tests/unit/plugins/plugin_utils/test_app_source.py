@@ -26,15 +26,6 @@ SETTINGS = {
 HASHED = "shop==1.4.2 \\\n    --hash=sha256:00\nredis==8.1 --hash=sha256:00\n"
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    root = tmp_path / "source"
-    (root / "app").mkdir(parents=True)
-    (root / "app" / "tasks.py").write_text("x = 1\n")
-    (root / "requirements.txt").write_text("")
-    return root
-
-
 def plan(path: Path, **settings: Any) -> dict[str, Any]:
     return dict(sources.plan(sources.Directory(path), {**SETTINGS, **settings}))
 
