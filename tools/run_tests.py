@@ -1,5 +1,11 @@
 #!/usr/bin/env python3
-"""Run the whole suite: the steps side by side, their output in log files, the end of a failed one's shown.
+"""Run the suite: its steps side by side, their output in log files, the end of a failed one's shown.
+
+    tools/run_tests.py              all of it
+    tools/run_tests.py STEP...      these alone: unit, lint, or scenarios by their names
+
+The end says where the processor seconds went, and which steps took more than tests/budgets.yml gives them; profile.txt
+beside the logs says it by scenario, phase and test.
 
 Two runs at once, of one checkout or of several, don't meet: each has containers, state and temporary directories of its
 own.
@@ -7,8 +13,8 @@ own.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -17,18 +23,20 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
+import cpu_profile
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = f"celeriac-test-{os.getpid()}"
 COUNTS = re.compile(r"(\d+) (passed|failed|errors?)\b")
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
-DURATIONS = ROOT / ".cache" / "test-durations.json"  # scenario -> seconds of its last run that passed
+BUDGETS = ROOT / "tests" / "budgets.yml"
 TAIL = 120  # lines
 PATIENCE = 20  # seconds that an interrupted step has for its own end
 
@@ -40,7 +48,7 @@ class Step:
     name: str
     command: list[str]
     environ: dict[str, str] = field(default_factory=dict)
-    scenario: str = ""  # its name, if it is one
+    budget: str = ""  # its name in tests/budgets.yml
     seconds: float = 0.0
     returncode: int = -1
     output: str = ""
@@ -62,7 +70,7 @@ class Step:
             self.process = subprocess.Popen(
                 self.command,
                 cwd=ROOT,
-                env={**os.environ, **self.environ},
+                env={**os.environ, **self.environ, cpu_profile.STEP: self.name},
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -92,48 +100,22 @@ class Step:
         return {"passed": passed, "failed": failed or 1}
 
 
-def scenarios() -> list[str]:
-    """All scenarios, long ones first, so that no core idles at the end.
-
-    How long one takes the last run knows. Those that it doesn't know come first, the ones with the most tests before
-    the others.
-    """
-    known = durations()
-
-    def length(scenario: Path) -> tuple[float, int, str]:
-        own = yaml.safe_load((scenario / "molecule.yml").read_text(encoding="utf-8"))
-        tests = (scenario / own["verifier"]["directory"]).glob("test_*.py")
-        return known.get(scenario.name, float("inf")), sum(path.stat().st_size for path in tests), scenario.name
-
-    found = [path.parent for path in ROOT.glob("molecule/*/molecule.yml")]
-    return [scenario.name for scenario in sorted(found, key=length, reverse=True)]
+def budgets() -> dict[str, float]:
+    """Processor seconds that each step may take, the most expensive first."""
+    read = yaml.safe_load(BUDGETS.read_text(encoding="utf-8"))
+    return dict(sorted(read.items(), key=lambda each: -each[1]))
 
 
-def durations() -> dict[str, float]:
-    """What ``DURATIONS`` holds; nothing if there is none or it can't be read."""
-    try:
-        return {str(name): float(seconds) for name, seconds in json.loads(DURATIONS.read_text()).items()}
-    except (OSError, ValueError, AttributeError, TypeError):
-        return {}
+def steps(scratch: Path, names: Collection[str]) -> list[Step]:
+    """The steps of these names in the order in which they are started: long ones first, so that no core idles at the
+    end."""
+    return [_step(name, scratch) for name in budgets() if name in names]
 
 
-def remember(done: list[Step]) -> None:
-    """Keep how long scenarios took that passed."""
-    took = {step.scenario: round(step.seconds) for step in done if step.scenario and step.returncode == 0}
-    DURATIONS.parent.mkdir(exist_ok=True)
-    DURATIONS.write_text(json.dumps({**durations(), **took}, indent=1, sort_keys=True) + "\n")
-
-
-def steps(scratch: Path) -> list[Step]:
-    """The steps, in the order in which they are started."""
-    return [
-        *(
-            Step(f"molecule-{name}", ["molecule", "test", "--scenario-name", name], own(name, scratch), scenario=name)
-            for name in scenarios()
-        ),
-        Step("unit", ["make", "unit"]),
-        Step("lint", ["make", "lint"]),
-    ]
+def _step(name: str, scratch: Path) -> Step:
+    if (ROOT / "molecule" / name / "molecule.yml").exists():
+        return Step(f"molecule-{name}", ["molecule", "test", "--scenario-name", name], own(name, scratch), budget=name)
+    return Step(name, ["make", name], budget=name)
 
 
 def own(scenario: str, scratch: Path) -> dict[str, str]:
@@ -196,26 +178,52 @@ def interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def over_budget(profile: cpu_profile.Profile, done: list[Step]) -> Iterator[str]:
+    """The steps that took more processor seconds than they have, in lines."""
+    given, taken = budgets(), profile.steps
+    for step in done:
+        if step.name in taken and taken[step.name].processor > given.get(step.budget, float("inf")):
+            used = taken[step.name].processor
+            yield f"{step.name} took {used:.0f} processor seconds of {given[step.budget]:.0f}"
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Run the suite, or some of its steps.")
+    parser.add_argument("steps", metavar="STEP", nargs="*", help=f"one of {', '.join(sorted(budgets()))}; all without")
+    found = parser.parse_args()
+    if unknown := sorted(set(found.steps) - set(budgets())):
+        parser.error(f"{', '.join(unknown)}: no such step; use one of {', '.join(sorted(budgets()))}")
+    return found
+
+
 def main() -> int:
+    names = arguments().steps or list(budgets())
     signal.signal(signal.SIGTERM, interrupt)
     start = time.monotonic()
     logs = Path(os.environ.get("CELERIAC_TEST_LOGS") or ROOT / ".cache" / "test-logs")
     shutil.rmtree(logs, ignore_errors=True)
     logs.mkdir(parents=True)
     scratch = Path(tempfile.mkdtemp(prefix=f"{RUN}-"))
+    os.environ[cpu_profile.MARKS] = str(logs / "marks.jsonl")
+    sampler = cpu_profile.Sampler(f"{RUN}-", logs)
+    sampler.start()
     try:
-        done = run_all(steps(scratch), logs)
-        remember(done)
+        done = run_all(steps(scratch, names), logs)
     except KeyboardInterrupt:
         print("Interrupted.")
         return 130
     finally:
+        sampler.end()
         remove_hosts()
         shutil.rmtree(scratch, ignore_errors=True)
     for step in done:
         if step.returncode:
             print(f"\n--- the end of {step.name}, whole in {logs / step.name}.log")
             print("\n".join(step.output.splitlines()[-TAIL:]))
+    profile = sampler.profile(logs / "marks.jsonl")
+    profile.save(logs / "profile.json")
+    (logs / "profile.txt").write_text("\n".join(profile.report()) + "\n")
+    print("", *profile.summary(), *over_budget(profile, done), sep="\n")
     passed, failed = (sum(step.counts[kind] for step in done) for kind in ("passed", "failed"))
     print(f"\n{time.monotonic() - start:.0f} s, logs in {logs}\n{passed} passed, {failed} failed")
     return 1 if failed else 0

@@ -1,4 +1,4 @@
-"""tools/run_tests.py: in which order scenarios start, and what an interrupt ends."""
+"""tools/run_tests.py: which steps run, in which order, what they may cost, and what an interrupt ends."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import cpu_profile
 import pytest
 import run_tests
 
@@ -16,14 +17,15 @@ from tests.support.paths import ROOT
 
 SUITE = """
 import signal, sys, time, run_tests
+pids = sys.argv.pop(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in a shell's background ignores it
 run_tests.remove_hosts = lambda: None
-run_tests.remember = lambda _done: None
-run_tests.steps = lambda _scratch: [
-    run_tests.Step(str(number), ["sh", "-c", "(sleep 600 & echo $! >%s/$0; wait); :" % sys.argv[1], str(number)])
+run_tests.steps = lambda _scratch, _names: [
+    run_tests.Step(str(number), ["sh", "-c", "(sleep 600 & echo $! >%s/$0; wait); :" % pids, str(number)])
     for number in range(9)
 ]
-if "slowly" in sys.argv:  # a busy machine
+slowly = sys.argv.pop() == "slowly"
+if slowly:  # a busy machine
     class Pool(run_tests.ThreadPoolExecutor):
         def submit(self, *work):
             submitted = super().submit(*work)
@@ -66,41 +68,30 @@ def test_an_interrupt_ends_what_runs_and_begins_nothing_more(number: signal.Sign
     assert not any(runs(pid) for pid in begun)
 
 
-@pytest.fixture
-def remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file of durations, which isn't there yet."""
-    path = tmp_path / "cache/durations.json"
-    monkeypatch.setattr(run_tests, "DURATIONS", path)
-    return path
+def test_every_scenario_has_a_budget_and_the_others_are_targets_of_make() -> None:
+    scenarios = {path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml")}
+    assert scenarios | {"unit", "lint"} == set(run_tests.budgets())
 
 
-def test_every_scenario_is_run(remembered: Path) -> None:
-    assert set(run_tests.scenarios()) == {path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml")}
+def test_the_expensive_steps_start_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_tests, "budgets", lambda: {"redis": 3.0, "unit": 2.0, "app": 1.0})
+    assert [step.name for step in run_tests.steps(tmp_path, ["app", "redis"])] == ["molecule-redis", "molecule-app"]
 
 
-def test_scenarios_that_took_long_start_first_after_new_ones(remembered: Path) -> None:
-    first = run_tests.scenarios()
-    durations = {name: float(at) for at, name in enumerate(first[1:])}
-    done = [
-        run_tests.Step(name, [], scenario=name, seconds=seconds, returncode=0) for name, seconds in durations.items()
-    ]
-    failed = run_tests.Step(first[0], [], scenario=first[0], seconds=1, returncode=1)
-    run_tests.remember([*done, failed, run_tests.Step("unit", [], seconds=9, returncode=0)])
-    assert run_tests.durations() == durations
-    assert run_tests.scenarios() == [first[0], *reversed(first[1:])]
+def test_a_step_over_its_budget_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_tests, "budgets", lambda: {"unit": 2.0, "lint": 2.0})
+    used = {("unit", "pytest"): 2.4, ("lint", "linters"): 1.5}
+    profile = cpu_profile.Profile(2, [cpu_profile.Look(1.0, used, 0.0)], [], [])
+    done = [run_tests.Step(name, [], budget=name) for name in ("unit", "lint")]
+    assert list(run_tests.over_budget(profile, done)) == ["unit took 2 processor seconds of 2"]
 
 
-def test_without_durations_those_with_more_tests_start_first(remembered: Path) -> None:
-    found = run_tests.scenarios()
-    assert found.index("redis") < found.index("package")
-    assert found.index("celery12") < found.index("app"), "whatever directory its tests are in"
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"redis": "long"}', '{"redis": null}'])
-def test_durations_that_cannot_be_read_are_none(remembered: Path, text: str) -> None:
-    remembered.parent.mkdir()
-    remembered.write_text(text)
-    assert run_tests.durations() == {}
+def test_a_step_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["run_tests.py", "redis", "rediss"])
+    with pytest.raises(SystemExit) as refused:
+        run_tests.main()
+    assert refused.value.code == 2
+    assert "rediss: no such step; use one of app," in capsys.readouterr().err
 
 
 def test_hosts_of_this_run_alone_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

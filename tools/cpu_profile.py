@@ -1,0 +1,407 @@
+#!/usr/bin/env python3
+"""Say where the processor seconds of a run of the suite went: by kind of work, scenario, phase and test.
+
+    tools/cpu_profile.py FILE...    print the report of profiles that tools/run_tests.py has written
+
+All processes of the machine are looked at a few times a second: what one used since the last look belongs to the step
+that it descends from and to a kind of work that its command line, or an ancestor's, tells. What a process used that
+was born and gone between two looks shows in the times of its parent's children, and counts as its parent's work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from bisect import bisect
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+HERTZ = os.sysconf("SC_CLK_TCK")
+INTERVAL = 0.4  # seconds between two looks, which take about 10 ms of a processor each
+STARTING = 5.0  # seconds of a Celery process' life that count as its start
+SLOWEST = 30
+STEP = "CELERIAC_STEP"  # in the environment of all that a step starts
+MARKS = "CELERIAC_PROFILE_MARKS"  # the file that tests write their begin and end to
+CONTAINER = re.compile(r"\b([0-9a-f]{64})\b")
+PHASE = re.compile(r"\[\S+ > (\w+)\] Executing\b")
+NOBODY = ""  # the step of what belongs to none
+
+# Kinds of work by command line, the first that matches; without one a process does its parent's work.
+CONTROLLER = (
+    (r"cpu_profile|run_tests", "this profile and the runner"),
+    (r"\bansible-lint|\bmypy\b|\bruff\b|\byamllint\b|\bansible-test\b|collection\.py", "linters"),
+    (r"\bansible(-playbook|-inventory|-vault|-config)?\b.*", "Ansible controller"),
+    (r"\bmolecule\b", "molecule"),
+    (r"\bpytest\b|-c import sys;exec\(eval\(sys\.stdin", "pytest"),  # the latter is a worker of pytest-xdist
+    (r"\bdocker(d|-proxy|-init)?\b|\bcontainerd|\brunc\b", "Docker"),
+    (r"build_image|mmdebstrap|bootstrap|\buv\b|\bpip\b", "images and bootstrap"),
+)
+HOST = (
+    (r"\bapt(-get|-cache)?\b|\bdpkg|/var/lib/dpkg|apt_pkg", "packages"),
+    (r"\buv\b|\bpip\b|-m venv|compileall|pip-", "virtualenv builds"),
+    (r"\bcelery\b.*\bmulti\b", "celery multi"),
+    (r"\bcelery\b.*\b(worker|beat)\b", "Celery"),
+    (r"celery_probe|celery_settings|\bcelery\b|-run\b", "applications asked from outside"),
+    (r"\bredis-|\bvalkey-", "Redis"),
+    (r"memfd_create", "commands of tests"),
+    (r"systemd|/sbin/init|dbus|agetty", "systemd"),
+    (r"AnsiballZ|\.ansible/tmp|^(/usr/bin/)?python3 ?$|ansible", "modules on hosts"),
+    (r"\bsshd\b", "modules on hosts"),
+)
+
+
+def kind_of(command: str, *, on_host: bool) -> str | None:
+    """The kind of work that a command line tells, if it tells one."""
+    rules = HOST if on_host else CONTROLLER
+    return next((kind for pattern, kind in rules if re.search(pattern, command)), None)
+
+
+@dataclass
+class Process:
+    """A process that was seen, with what is known of its processor time in clock ticks."""
+
+    pid: int
+    parent: int
+    born: float  # seconds since the machine's boot
+    name: str
+    step: str
+    kind: str
+    on_host: bool
+    used: int = 0
+    of_children: int = 0
+    gone: int = 0  # what children had used, as far as it was counted, that have ended since
+
+    @property
+    def counted(self) -> int:
+        return self.used + self.of_children
+
+
+@dataclass
+class Look:
+    """Processor seconds used since the last look: (step, kind) -> seconds."""
+
+    time: float
+    used: dict[tuple[str, str], float]
+    idle: float
+
+
+@dataclass
+class Timing:
+    """A test that ran.
+
+    :param step: the step that it is part of
+    :param begin: seconds since the epoch
+    :param end: the same
+    :param own: processor seconds of the process that ran it, and of what that process has waited for
+    """
+
+    step: str
+    name: str
+    begin: float
+    end: float
+    own: float
+
+
+class Sampler(threading.Thread):
+    """Looks at all processes until it is told to end.
+
+    :param labels: the prefix that containers of a step have in their label ``celeriac`` before the step's name
+    :param logs: where the steps' logs are, which tell the phases of scenarios
+    """
+
+    def __init__(self, labels: str, logs: Path) -> None:
+        super().__init__(daemon=True)
+        self.labels, self.logs = labels, logs
+        self.looks: list[Look] = []
+        self.phases: list[tuple[float, str, str]] = []  # when, step, phase
+        self._ended = threading.Event()
+        self._processes: dict[int, Process] = {}
+        self._now: dict[int, Process] = {}
+        self._last: dict[int, list[str]] = {}
+        self._containers: dict[str, str] = {}
+        self._read: dict[Path, int] = {}
+        self._idle = self._idle_ticks()
+
+    def run(self) -> None:
+        while not self._ended.wait(INTERVAL):
+            self._look()
+
+    def end(self) -> None:
+        """Look a last time and stop."""
+        self._ended.set()
+        self.join()
+        self._look()
+
+    def start(self) -> None:
+        """Look a first time, at what isn't to be counted, and go on in a thread."""
+        self._look()
+        super().start()
+
+    def _look(self) -> None:
+        used: Counter[tuple[str, str]] = Counter()
+        before = self._processes
+        now = self._now = {}
+        for pid, stat in self._stats():
+            now[pid] = self._seen(pid, stat, before.get(pid))
+        for pid, process in before.items():
+            if now.get(pid) is not process and (parent := now.get(process.parent)):
+                parent.gone += process.counted
+        for pid, stat in self._last.items():
+            process = now[pid]
+            own, of_children = int(stat[11]) + int(stat[12]), int(stat[13]) + int(stat[14])
+            first = before.get(pid) is not process
+            if first and not before:  # what ran before the first look isn't the suite's
+                process.used, process.of_children = own, of_children
+                continue
+            unseen = max(0, of_children - process.of_children - process.gone)
+            used[process.step, self._doing(process)] += max(0, own - process.used) + unseen
+            process.used, process.of_children, process.gone = own, of_children, 0
+        self._processes = now
+        idle = self._idle_ticks()
+        self.looks.append(
+            Look(time.time(), {key: ticks / HERTZ for key, ticks in used.items() if ticks}, (idle - self._idle) / HERTZ)
+        )
+        self._idle = idle
+        self._look_at_logs()
+
+    def _stats(self) -> Iterator[tuple[int, list[str]]]:
+        self._last = {}
+        for name in os.listdir("/proc"):
+            if name.isdigit():
+                with contextlib.suppress(OSError):
+                    line = Path("/proc", name, "stat").read_bytes().decode(errors="replace")
+                    head, _, tail = line.rpartition(")")
+                    stat = tail.split()
+                    stat.append(head.partition("(")[2])
+                    self._last[int(name)] = stat
+                    yield int(name), stat
+
+    def _seen(self, pid: int, stat: list[str], known: Process | None) -> Process:
+        parent, born, name = int(stat[1]), int(stat[19]) / HERTZ, stat[-1]
+        if known and known.born == born:
+            known.parent = parent
+            if known.name != name:  # it has executed something else
+                known.name = name
+                known.kind = self._kind(pid, known.on_host) or known.kind
+                known.step = known.step if known.on_host else self._step(pid) or known.step
+            return known
+        above = self._now.get(parent) or self._processes.get(parent)
+        container = self._container(pid)
+        step = self._containers[container] if container else self._step(pid) or (above.step if above else NOBODY)
+        on_host = bool(container)
+        inherited = above.kind if above and above.on_host == on_host else ("commands on hosts" if on_host else "other")
+        return Process(pid, parent, born, name, step, self._kind(pid, on_host) or inherited, on_host)
+
+    def _doing(self, process: Process) -> str:
+        if process.kind != "Celery":
+            return process.kind
+        age = time.clock_gettime(time.CLOCK_BOOTTIME) - process.born
+        return "Celery starts" if age < STARTING else "Celery at work"
+
+    def _kind(self, pid: int, on_host: bool) -> str | None:
+        with contextlib.suppress(OSError):
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            return kind_of(command or self._last[pid][-1], on_host=on_host)
+        return None
+
+    def _container(self, pid: int) -> str:
+        with contextlib.suppress(OSError):
+            found = CONTAINER.search(Path(f"/proc/{pid}/cgroup").read_text())
+            if found:
+                if found[1] not in self._containers:
+                    self._containers[found[1]] = self._step_of_container(found[1])
+                return found[1]
+        return ""
+
+    def _step_of_container(self, container: str) -> str:
+        command = ["docker", "inspect", '--format={{index .Config.Labels "celeriac"}}', container]
+        label = subprocess.run(command, text=True, capture_output=True).stdout.strip()
+        return f"molecule-{label.removeprefix(self.labels)}" if label.startswith(self.labels) else NOBODY
+
+    @staticmethod
+    def _step(pid: int) -> str:
+        with contextlib.suppress(OSError):
+            found = re.search(rb"(?:^|\0)" + STEP.encode() + rb"=([^\0]*)", Path(f"/proc/{pid}/environ").read_bytes())
+            return found[1].decode() if found else NOBODY
+        return NOBODY
+
+    @staticmethod
+    def _idle_ticks() -> int:
+        words = Path("/proc/stat").read_text().split("\n", 1)[0].split()
+        return int(words[4]) + int(words[5])
+
+    def _look_at_logs(self) -> None:
+        for path in self.logs.glob("molecule-*.log"):
+            with path.open("rb") as file:
+                file.seek(self._read.get(path, 0))
+                lines = file.read().rpartition(b"\n")[0]
+            self._read[path] = self._read.get(path, 0) + len(lines)
+            for phase in PHASE.findall(lines.decode(errors="replace")):
+                self.phases.append((time.time(), path.stem, phase))
+
+    def profile(self, marks: Path) -> Profile:
+        """What was seen, with the begin and end of tests that ``marks`` tells."""
+        lines = marks.read_text().splitlines() if marks.exists() else []
+        return Profile(os.cpu_count() or 1, self.looks, self.phases, [Timing(*json.loads(line)) for line in lines])
+
+
+@dataclass
+class Usage:
+    """What a stretch of time took.
+
+    :param seconds: by the clock
+    :param processor: processor seconds
+    """
+
+    seconds: float
+    processor: float
+
+    def __str__(self) -> str:
+        return f"{self.seconds:7.0f} s {self.processor:7.0f}"
+
+
+class Profile:
+    """Where processor seconds went.
+
+    :param looks: in the order of time
+    :param phases: when a phase of a scenario began: time, step, name
+    """
+
+    def __init__(
+        self, cores: int, looks: list[Look], phases: list[tuple[float, str, str]], tests: list[Timing]
+    ) -> None:
+        self.cores, self.looks, self.phases, self.tests = cores, looks, phases, tests
+        self._sums: dict[str, tuple[list[float], list[float]]] = {}  # step -> times, processor seconds until then
+        for look in looks:
+            for step, seconds in _by_step(look).items():
+                times, sums = self._sums.setdefault(step, ([], []))
+                times.append(look.time)
+                sums.append(seconds + (sums[-1] if sums else 0.0))
+
+    @classmethod
+    def load(cls, path: Path) -> Profile:
+        """Read what ``save`` wrote."""
+        read = json.loads(path.read_text())
+        looks = [Look(time_, {(step, kind): s for step, kind, s in used}, idle) for time_, used, idle in read["looks"]]
+        phases = [(when, step, phase) for when, step, phase in read["phases"]]
+        return cls(read["cores"], looks, phases, [Timing(*test) for test in read["tests"]])
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON."""
+        looks = [[round(look.time, 2), [[*key, s] for key, s in look.used.items()], look.idle] for look in self.looks]
+        tests = [[test.step, test.name, test.begin, test.end, test.own] for test in self.tests]
+        path.write_text(json.dumps({"cores": self.cores, "looks": looks, "phases": self.phases, "tests": tests}))
+
+    # -- figures
+
+    @property
+    def whole(self) -> Usage:
+        """The whole run; what no step used, the machine's own work, included."""
+        seconds = self.looks[-1].time - self.looks[0].time if self.looks else 0.0
+        return Usage(seconds, sum(sum(look.used.values()) for look in self.looks))
+
+    @property
+    def idle(self) -> float:
+        """Seconds that processors had nothing to do."""
+        return sum(look.idle for look in self.looks)
+
+    def kinds(self, step: str | None = None) -> dict[str, float]:
+        """Processor seconds by kind of work, the most expensive first, of one step or of all."""
+        found: dict[str, float] = defaultdict(float)
+        for look in self.looks:
+            for (whose, kind), seconds in look.used.items():
+                if step is None or step == whose:
+                    found[kind] += seconds
+        return _falling(found)
+
+    @property
+    def steps(self) -> dict[str, Usage]:
+        """Each step of the suite, the most expensive first."""
+        used = _falling({step: sums[-1] for step, (_, sums) in self._sums.items() if step})
+        return {step: self.between(step, *_ends(self._sums[step][0])) for step in used}
+
+    def between(self, step: str, begin: float, end: float) -> Usage:
+        """What a step used from one time to another."""
+        times, sums = self._sums.get(step, ([], []))
+        first, last = bisect(times, begin - INTERVAL), bisect(times, end)
+        used = (sums[last - 1] if last else 0.0) - (sums[first - 1] if first else 0.0)
+        return Usage(end - begin, used)
+
+    def phases_of(self, step: str) -> list[tuple[str, Usage]]:
+        """The phases of a scenario in their order."""
+        begun = [(when, phase) for when, whose, phase in self.phases if whose == step]
+        if not begun:
+            return []
+        ends = [*(when for when, _ in begun[1:]), _ends(self._sums[step][0])[1]]
+        return [(phase, self.between(step, when, end)) for (when, phase), end in zip(begun, ends, strict=True)]
+
+    def usage_of(self, test: Timing) -> Usage:
+        """What a test took. Those of a step that runs several at once are known by their own process alone."""
+        if any(step == test.step for _, step, _ in self.phases):
+            return self.between(test.step, test.begin, test.end)
+        return Usage(test.end - test.begin, test.own)
+
+    # -- reports
+
+    def summary(self) -> Iterator[str]:
+        """Kinds of work of the whole run, in lines."""
+        whole = self.whole
+        yield (
+            f"{whole.processor:.0f} processor seconds in {whole.seconds:.0f} s on {self.cores} cores, which idled "
+            f"{self.idle:.0f} s"
+        )
+        for kind, seconds in self.kinds().items():
+            if seconds >= whole.processor / 200:
+                yield f"{seconds:8.0f}  {seconds / whole.processor:4.0%}  {kind}"
+
+    def report(self) -> Iterator[str]:
+        """Everything, in lines: kinds, steps with their kinds and phases, and the slowest tests."""
+        yield from self.summary()
+        for step, usage in self.steps.items():
+            kinds = ", ".join(f"{kind} {seconds:.0f}" for kind, seconds in [*self.kinds(step).items()][:8])
+            yield f"\n{step:<24}{usage}    {kinds}"
+            for phase, used in self.phases_of(step):
+                yield f"  {phase:<22}{used}"
+        yield f"\nThe slowest {SLOWEST} tests: seconds, and processor seconds of their scenario meanwhile"
+        for test in sorted(self.tests, key=lambda test: test.begin - test.end)[:SLOWEST]:
+            yield f"{self.usage_of(test)}  {test.step.removeprefix('molecule-')}: {test.name}"
+
+
+def _by_step(look: Look) -> dict[str, float]:
+    found: dict[str, float] = defaultdict(float)
+    for (step, _), seconds in look.used.items():
+        found[step] += seconds
+    return found
+
+
+def _falling(seconds: Mapping[str, float]) -> dict[str, float]:
+    return dict(sorted(seconds.items(), key=lambda each: -each[1]))
+
+
+def _ends(times: list[float]) -> tuple[float, float]:
+    return times[0], times[-1]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Print where the processor seconds of a run of the suite went.")
+    parser.add_argument("profile", type=Path, nargs="+", help="what tools/run_tests.py has written")
+    for path in parser.parse_args().profile:
+        try:
+            print("\n".join(Profile.load(path).report()))
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            print(f"celeriac: error: {path} can't be read as a profile: {error}", file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
