@@ -73,7 +73,7 @@ class Chatlite:
     def wait_for_all(self) -> None:
         """Wait until every node that the inventory has on this host answers."""
         names = {node.name for node in self.worker.nodes}
-        wait_for(lambda: set(self.answers()) == names, timeout=60, what="all nodes' answers")
+        wait_for(lambda: set(self.answers()) == names, what="all nodes' answers")
 
     def wait_for_nodes(self, count: int) -> None:
         """Wait until so many nodes answer."""

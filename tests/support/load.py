@@ -139,7 +139,7 @@ class Ledger:
     def finished(self, load: LedgerLoad) -> Report:
         """Wait until every task of a load that has ended was written down; what became of them."""
         count = len(load.submitted)
-        wait_for(lambda: len(self.numbers()) == count, timeout=180, what="every task")
+        wait_for(lambda: len(self.numbers()) == count, what="every task")
         return self.report(count)
 
     def clear(self) -> None:

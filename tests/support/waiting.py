@@ -11,9 +11,10 @@ from testinfra.host import Host
 
 Result = TypeVar("Result")
 INTERVAL = 0.2  # seconds between two looks at a condition
+PATIENCE = 300  # seconds; what comes about ends a wait at once, and a machine with much else to do needs long
 
 
-def wait_for(condition: Callable[[], Result | None], *, timeout: float = 30, what: str = "") -> Result:
+def wait_for(condition: Callable[[], Result | None], *, timeout: float = PATIENCE, what: str = "") -> Result:
     """Wait until a condition holds; what it returned then.
 
     :param timeout: seconds, after which the test fails
@@ -28,7 +29,7 @@ def wait_for(condition: Callable[[], Result | None], *, timeout: float = 30, wha
         time.sleep(INTERVAL)  # between two looks at the condition
 
 
-def wait_for_boot(host: Host, *, timeout: float = 60) -> None:
+def wait_for_boot(host: Host, *, timeout: float = PATIENCE) -> None:
     """Wait until systemd has started all that it starts."""
     wait_for(
         lambda: host.run("systemctl is-system-running --wait").stdout.strip() == "running", timeout=timeout, what="boot"

@@ -122,10 +122,10 @@ def test_a_build_that_was_killed_is_repaired_by_the_next_which_waited_for_it(
     holders = f"find /proc/[0-9]*/fd -lname {releases.root}/.celeriac-lock 2>/dev/null"
     with ThreadPoolExecutor() as pool:  # a failed test waits for its runs, too: the next finds none at work
         first = pool.submit(releases.deploy, app_source=path(small), app_index_url=stuck)
-        uv = wait_for(lambda: host.run(asks).stdout.strip(), what="uv at work", timeout=60)
+        uv = wait_for(lambda: host.run(asks).stdout.strip(), what="uv at work")
         arguments = host.check_output("cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
         second = pool.submit(releases.deploy, app_source=path(small))
-        wait_for(lambda: len(host.run(holders).stdout.split()) > 2, what="the second build", timeout=60)
+        wait_for(lambda: len(host.run(holders).stdout.split()) > 2, what="the second build")
         module = host.check_output(f"ps -o ppid= -p {uv}").strip()
         host.check_output(f"kill -9 {module}")
         assert first.result().returncode != 0

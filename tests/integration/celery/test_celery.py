@@ -78,7 +78,7 @@ def test_beat_fires(worker: Worker) -> None:
         "result = (report.delay().get(timeout=30)['heartbeat'] or {}).get('count', 0)"
     )
     before = worker.evaluate(last)
-    wait_for(lambda: worker.evaluate(last) > before, timeout=60, what="the next heartbeat")
+    wait_for(lambda: worker.evaluate(last) > before, what="the next heartbeat")
 
 
 def test_beats_schedule_is_in_the_state_directory(host: Host, app: str, worker: Worker) -> None:

@@ -95,7 +95,7 @@ def test_no_line_is_lost_under_load(host: Host, logs: Logs, broker: Server) -> N
 
     def go_on() -> None:
         least = succeeded() + RATE
-        wait_for(lambda: succeeded() >= least, timeout=60, what="more tasks")
+        wait_for(lambda: succeeded() >= least, what="more tasks")
 
     with Load(broker, logs.app, rate=RATE, name="app.tasks.misc.echo", args=("x",), queue="crawl_queue") as load:
         go_on()
@@ -103,7 +103,7 @@ def test_no_line_is_lost_under_load(host: Host, logs: Logs, broker: Server) -> N
             host.check_output(rotate)
             go_on()
     ids = load.submitted
-    wait_for(lambda: len(logs.counted()) == 2 * len(ids), timeout=120, what="two lines of every task")
+    wait_for(lambda: len(logs.counted()) == 2 * len(ids), what="two lines of every task")
     took = time.monotonic() - before
     counted = logs.counted()
     assert counted == Counter((task, what) for task in ids for what in ("received", "succeeded"))

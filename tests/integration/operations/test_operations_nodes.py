@@ -95,10 +95,9 @@ def test_a_drained_node_finishes_its_task_and_is_held_until_it_is_resumed(
     site.playbook("playbooks/restart-workers.yml").succeeded()
     site.playbook("site.yml").succeeded()
     site.docker("restart", worker.name, "-t", "60")
-    wait_for_boot(worker.host, timeout=90)
+    wait_for_boot(worker.host)
     wait_for(
         lambda: [node["state"] for node in site.status()["nodes"]].count("running") == 3,
-        timeout=60,
         what="the other nodes",
     )
     nodes = {node["name"]: node["state"] for node in site.status()["nodes"]}
@@ -122,7 +121,7 @@ def test_a_node_that_does_not_finish_in_time_goes_on(site: Site, chatlite: Chatl
     assert f"app.tasks.crawl.crawl_site[{running}]" in run.output
     assert worker.node("crawler").show("LoadState") == "loaded"
     after = chatlite.send("crawl_queue", 1)
-    wait_for(lambda: chatlite.states([running, *after]) == {"SUCCESS"}, timeout=60, what="both tasks")
+    wait_for(lambda: chatlite.states([running, *after]) == {"SUCCESS"}, what="both tasks")
 
 
 @pytest.mark.destructive

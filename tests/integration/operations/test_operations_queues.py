@@ -123,9 +123,7 @@ def test_what_a_node_has_fetched_stays_with_it(host: Host, chatlite: Chatlite, q
     dump = host.file(queue.purge()).content_string.splitlines()[1:]
     purged = [json.loads(json.loads(line)["message"])["headers"]["id"] for line in dump]
     assert len(purged) >= 6  # the node may fetch one beside the one that runs
-    wait_for(
-        lambda: chatlite.states([running, *set(sent) - set(purged)]) == {"SUCCESS"}, timeout=60, what="what was fetched"
-    )
+    wait_for(lambda: chatlite.states([running, *set(sent) - set(purged)]) == {"SUCCESS"}, what="what was fetched")
     assert chatlite.states(purged) == {"PENDING"}
 
 

@@ -88,7 +88,7 @@ def test_a_running_task_is_seen_with_its_age(chatlite: Chatlite, site: Site, wor
     (queue,) = [each for each in said["queues"] if each["name"] == "crawl_queue"]
     assert queue["unacked"] == 1
     assert 0 < queue["oldest"] < 60
-    wait_for(lambda: all(not each["active"] for each in site.status()["nodes"]), timeout=60, what="the task's end")
+    wait_for(lambda: all(not each["active"] for each in site.status()["nodes"]), what="the task's end")
 
 
 @pytest.mark.destructive
@@ -103,7 +103,7 @@ def test_without_redis_it_says_what_the_hosts_know(broker: Server, site: Site) -
     assert "Connection refused" in first
     assert {node["state"] for node in said["nodes"]} == {"not asked"}
     assert all(node["pid"] and node["release"] for node in said["nodes"])
-    wait_for(lambda: site.status()["problems"] == [], timeout=60, what="the nodes' answers")
+    wait_for(lambda: site.status()["problems"] == [], what="the nodes' answers")
 
 
 def test_a_host_that_is_gone_is_named(site: Site, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_passwords_and_certificates_change_under_load(
         done = finished()
         wait_for(lambda: finished() > done + 20, what="results after the rotation")
     assert load.error is None
-    wait_for(lambda: finished() == len(load.submitted), timeout=180, what="every result")
+    wait_for(lambda: finished() == len(load.submitted), what="every result")
     print(f"{len(load.submitted)} tasks submitted and done, none lost")
     assert {server.name: server.pid() for server in (broker, results)} == before
     if broker.tls:

@@ -175,5 +175,5 @@ def test_everything_is_back_after_a_restart_of_the_broker_host(host: Host, site:
         said = host.run(f"{worker.app}-run python -c %s", answered).stdout
         return all(node.address in said for node in worker.nodes)
 
-    wait_for(all_answer, timeout=90, what="all nodes' answers")
+    wait_for(all_answer, what="all nodes' answers")
     assert smoke(worker)["ok"]
