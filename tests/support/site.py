@@ -13,6 +13,7 @@ import pytest
 import testinfra
 from testinfra.host import Host
 
+from tests.support import playbooks
 from tests.support.live import Inventory
 from tests.support.paths import ROOT
 from tests.support.servers import Server
@@ -94,31 +95,23 @@ class Site(Inventory):
 
     def playbook(self, name: str, *arguments: str, **extra_variables: Any) -> Run:
         """Run a playbook, named by its path in the repository, to its end."""
-        with self._start(name, *arguments, **extra_variables) as process:
-            output, _ = process.communicate()
-        return Run(process.returncode, output)
+        return Run(*playbooks.run(self._arguments(name, *arguments, **extra_variables)))
 
     def start(self, name: str, *arguments: str, **extra_variables: Any) -> subprocess.Popen[str]:
         """Start a playbook in a session of its own, so that it can be killed with all its processes."""
-        return self._start(name, *arguments, session=True, **extra_variables)
-
-    def _start(
-        self, name: str, *arguments: str, session: bool = False, **extra_variables: Any
-    ) -> subprocess.Popen[str]:
-        command = ["ansible-playbook", "-i", self.path, str(ROOT / name), *arguments]
-        if extra_variables:
-            command += ["--extra-vars", json.dumps(extra_variables)]
-        environ = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
-        environ.pop("ANSIBLE_FORCE_COLOR", None)
         return subprocess.Popen(
-            command,
+            ["ansible-playbook", *self._arguments(name, *arguments, **extra_variables)],
             cwd=ROOT,
-            env=environ,
+            env=playbooks.environ(),
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            start_new_session=session,
+            start_new_session=True,
         )
+
+    def _arguments(self, name: str, *arguments: str, **extra_variables: Any) -> list[str]:
+        extra = ["--extra-vars", json.dumps(extra_variables)] if extra_variables else []
+        return ["-i", self.path, str(ROOT / name), *arguments, *extra]
 
     def status(self, *arguments: str, **variables: Any) -> dict[str, Any]:
         """The document of status.yml, for a site of one application. It changes nothing."""
