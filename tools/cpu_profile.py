@@ -153,8 +153,8 @@ class Sampler(threading.Thread):
         for pid, stat in self._stats():
             now[pid] = self._seen(pid, stat, before.get(pid))
         for pid, process in before.items():
-            if now.get(pid) is not process and (parent := now.get(process.parent)):
-                parent.gone += process.counted
+            if now.get(pid) is not process and (heir := self._heir(process)):
+                heir.gone += process.counted
         for pid, stat in self._last.items():
             process = now[pid]
             own, of_children = int(stat[11]) + int(stat[12]), int(stat[13]) + int(stat[14])
@@ -162,9 +162,9 @@ class Sampler(threading.Thread):
             if first and not before:  # what ran before the first look isn't the suite's
                 process.used, process.of_children = own, of_children
                 continue
-            unseen = max(0, of_children - process.of_children - process.gone)
-            used[process.step, self._doing(process)] += max(0, own - process.used) + unseen
-            process.used, process.of_children, process.gone = own, of_children, 0
+            ended = of_children - process.of_children
+            used[process.step, self._doing(process)] += max(0, own - process.used) + max(0, ended - process.gone)
+            process.used, process.of_children, process.gone = own, of_children, max(0, process.gone - ended)
         self._processes = now
         idle = self._idle_ticks()
         self.looks.append(
@@ -172,6 +172,13 @@ class Sampler(threading.Thread):
         )
         self._idle = idle
         self._look_at_logs()
+
+    def _heir(self, ended: Process) -> Process | None:
+        """The nearest ancestor that lives, in whose children's times those of a process are that has ended."""
+        pid = ended.parent
+        while pid not in self._now and pid in self._processes:
+            pid = self._processes[pid].parent
+        return self._now.get(pid)
 
     def _stats(self) -> Iterator[tuple[int, list[str]]]:
         self._last = {}

@@ -37,6 +37,16 @@ def test_children_too_short_to_be_seen_are_charged_to_their_parent(tmp_path: Pat
     assert profile.steps["many"].processor > 30 * 0.06
 
 
+def test_what_ends_with_its_whole_family_is_counted_once(tmp_path: Path) -> None:
+    """Between two looks a process, its child and its grandchild are gone: the parent hears of all three at once."""
+    (tmp_path / "burn.py").write_text(BURN.format(seconds=1.5))
+    script = f"bash -c '{sys.executable} {tmp_path}/burn.py; true'; true"
+    before = sum(os.times()[2:4])
+    profile = sampled(tmp_path, ["bash", "-c", script], step="family")
+    used = sum(os.times()[2:4]) - before
+    assert profile.steps["family"].processor < used + 0.3
+
+
 def test_what_ran_before_is_nobodys(tmp_path: Path) -> None:
     profile = sampled(tmp_path, ["true"], step="none")
     assert profile.whole.processor < 5  # this very process has used more since it began
