@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERTZ = os.sysconf("SC_CLK_TCK")
-INTERVAL = 0.4  # seconds between two looks, which take about 10 ms of a processor each
+INTERVAL = 0.5  # seconds between two looks
 STARTING = 5.0  # seconds of a Celery process' life that count as its start
 SLOWEST = 30
 STEP = "CELERIAC_STEP"  # in the environment of all that a step starts
@@ -66,23 +66,55 @@ def kind_of(command: str, *, on_host: bool) -> str | None:
 
 
 @dataclass
+class Stat:
+    """What /proc says of a process.
+
+    :param born: seconds since the machine's boot
+    :param own: clock ticks that it has used
+    :param of_children: those of its children that have ended
+    """
+
+    name: str
+    parent: int
+    born: float
+    own: int
+    of_children: int
+
+    @classmethod
+    def of(cls, line: bytes) -> Stat:
+        """Read a line of /proc/PID/stat, man proc_pid_stat(5)."""
+        head, _, tail = line.rpartition(b")")
+        words = tail.split()
+        own, of_children = int(words[11]) + int(words[12]), int(words[13]) + int(words[14])
+        name = head.partition(b"(")[2].decode(errors="replace")
+        return cls(name, int(words[1]), int(words[19]) / HERTZ, own, of_children)
+
+
+@dataclass(eq=False)
 class Process:
     """A process that was seen, with what is known of its processor time in clock ticks."""
 
-    pid: int
     parent: int
-    born: float  # seconds since the machine's boot
+    born: float
     name: str
     step: str
     kind: str
     on_host: bool
-    used: int = 0
+    line: bytes = b""
+    own: int = 0
     of_children: int = 0
     gone: int = 0  # what children had used, as far as it was counted, that have ended since
 
     @property
     def counted(self) -> int:
-        return self.used + self.of_children
+        return self.own + self.of_children
+
+    def count(self, stat: Stat) -> int:
+        """What it used since it was counted last, and what ended children did that nobody saw."""
+        ended = stat.of_children - self.of_children
+        new = max(0, stat.own - self.own) + max(0, ended - self.gone)
+        self.own, self.of_children, self.gone = stat.own, stat.of_children, max(0, self.gone - ended)
+        return new
 
 
 @dataclass
@@ -92,6 +124,35 @@ class Look:
     time: float
     used: dict[tuple[str, str], float]
     idle: float
+
+
+def _read(path: str) -> bytes:
+    """A small file below /proc; Path takes twice as long."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        return os.read(file, 65536)
+    finally:
+        os.close(file)
+
+
+def _lines() -> Iterator[tuple[int, bytes]]:
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError):  # it has ended
+                yield int(name), _read(f"/proc/{name}/stat")
+
+
+def _step(pid: int) -> str:
+    """The step that a process' environment names."""
+    with contextlib.suppress(OSError):
+        found = re.search(rb"(?:^|\0)" + STEP.encode() + rb"=([^\0]*)", _read(f"/proc/{pid}/environ"))
+        return found[1].decode() if found else NOBODY
+    return NOBODY
+
+
+def _idle_ticks() -> int:
+    words = Path("/proc/stat").read_text().split("\n", 1)[0].split()
+    return int(words[4]) + int(words[5])
 
 
 @dataclass
@@ -126,10 +187,9 @@ class Sampler(threading.Thread):
         self._ended = threading.Event()
         self._processes: dict[int, Process] = {}
         self._now: dict[int, Process] = {}
-        self._last: dict[int, list[str]] = {}
         self._containers: dict[str, str] = {}
-        self._read: dict[Path, int] = {}
-        self._idle = self._idle_ticks()
+        self._told: dict[Path, int] = {}  # how much of a log was read
+        self._idle = _idle_ticks()
 
     def run(self) -> None:
         while not self._ended.wait(INTERVAL):
@@ -148,25 +208,26 @@ class Sampler(threading.Thread):
 
     def _look(self) -> None:
         used: Counter[tuple[str, str]] = Counter()
-        before = self._processes
-        now = self._now = {}
-        for pid, stat in self._stats():
-            now[pid] = self._seen(pid, stat, before.get(pid))
+        before, self._now = self._processes, {}
+        moved = []
+        for pid, line in _lines():
+            known = before.get(pid)
+            if known and known.line == line:  # it has done nothing since
+                self._now[pid] = known
+            else:
+                stat = Stat.of(line)
+                process = self._now[pid] = self._seen(pid, stat, known)
+                process.line = line
+                moved.append((process, stat))
         for pid, process in before.items():
-            if now.get(pid) is not process and (heir := self._heir(process)):
+            if self._now.get(pid) is not process and (heir := self._heir(process)):
                 heir.gone += process.counted
-        for pid, stat in self._last.items():
-            process = now[pid]
-            own, of_children = int(stat[11]) + int(stat[12]), int(stat[13]) + int(stat[14])
-            first = before.get(pid) is not process
-            if first and not before:  # what ran before the first look isn't the suite's
-                process.used, process.of_children = own, of_children
-                continue
-            ended = of_children - process.of_children
-            used[process.step, self._doing(process)] += max(0, own - process.used) + max(0, ended - process.gone)
-            process.used, process.of_children, process.gone = own, of_children, max(0, process.gone - ended)
-        self._processes = now
-        idle = self._idle_ticks()
+        for process, stat in moved:
+            ticks = process.count(stat)
+            if before:  # what ran before the first look isn't the suite's
+                used[process.step, self._doing(process)] += ticks
+        self._processes = self._now
+        idle = _idle_ticks()
         self.looks.append(
             Look(time.time(), {key: ticks / HERTZ for key, ticks in used.items() if ticks}, (idle - self._idle) / HERTZ)
         )
@@ -180,33 +241,22 @@ class Sampler(threading.Thread):
             pid = self._processes[pid].parent
         return self._now.get(pid)
 
-    def _stats(self) -> Iterator[tuple[int, list[str]]]:
-        self._last = {}
-        for name in os.listdir("/proc"):
-            if name.isdigit():
-                with contextlib.suppress(OSError):
-                    line = Path("/proc", name, "stat").read_bytes().decode(errors="replace")
-                    head, _, tail = line.rpartition(")")
-                    stat = tail.split()
-                    stat.append(head.partition("(")[2])
-                    self._last[int(name)] = stat
-                    yield int(name), stat
-
-    def _seen(self, pid: int, stat: list[str], known: Process | None) -> Process:
-        parent, born, name = int(stat[1]), int(stat[19]) / HERTZ, stat[-1]
-        if known and known.born == born:
-            known.parent = parent
-            if known.name != name:  # it has executed something else
-                known.name = name
-                known.kind = self._kind(pid, known.on_host) or known.kind
-                known.step = known.step if known.on_host else self._step(pid) or known.step
+    def _seen(self, pid: int, stat: Stat, known: Process | None) -> Process:
+        if known and known.born == stat.born:
+            known.parent = stat.parent
+            if known.name != stat.name:  # it has executed something else
+                known.name = stat.name
+                known.kind = self._kind(pid, stat, on_host=known.on_host) or known.kind
+                known.step = known.step or _step(pid)
             return known
-        above = self._now.get(parent) or self._processes.get(parent)
-        container = self._container(pid)
-        step = self._containers[container] if container else self._step(pid) or (above.step if above else NOBODY)
-        on_host = bool(container)
+        above = self._now.get(stat.parent) or self._processes.get(stat.parent)
+        container = "" if above and above.on_host else self._container(pid)
+        on_host = bool(container) or bool(above and above.on_host)
+        whose = container or self._shims(pid, stat)
+        step = self._containers[whose] if whose else (above.step if above else NOBODY) or _step(pid)
         inherited = above.kind if above and above.on_host == on_host else ("commands on hosts" if on_host else "other")
-        return Process(pid, parent, born, name, step, self._kind(pid, on_host) or inherited, on_host)
+        kind = self._kind(pid, stat, on_host=on_host) or inherited
+        return Process(stat.parent, stat.born, stat.name, step, kind, on_host)
 
     def _doing(self, process: Process) -> str:
         if process.kind != "Celery":
@@ -214,15 +264,24 @@ class Sampler(threading.Thread):
         age = time.clock_gettime(time.CLOCK_BOOTTIME) - process.born
         return "Celery starts" if age < STARTING else "Celery at work"
 
-    def _kind(self, pid: int, on_host: bool) -> str | None:
+    @staticmethod
+    def _kind(pid: int, stat: Stat, *, on_host: bool) -> str | None:
         with contextlib.suppress(OSError):
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            return kind_of(command or self._last[pid][-1], on_host=on_host)
+            command = _read(f"/proc/{pid}/cmdline").replace(b"\0", b" ").decode(errors="replace")
+            return kind_of(command or stat.name, on_host=on_host)
         return None
 
     def _container(self, pid: int) -> str:
+        """The container that a process is in."""
+        return self._named(f"/proc/{pid}/cgroup")
+
+    def _shims(self, pid: int, stat: Stat) -> str:
+        """The container that a process of containerd looks after, as whose children commands in it begin."""
+        return self._named(f"/proc/{pid}/cmdline") if stat.name.startswith("containerd-shim") else ""
+
+    def _named(self, path: str) -> str:
         with contextlib.suppress(OSError):
-            found = CONTAINER.search(Path(f"/proc/{pid}/cgroup").read_text())
+            found = CONTAINER.search(_read(path).decode(errors="replace"))
             if found:
                 if found[1] not in self._containers:
                     self._containers[found[1]] = self._step_of_container(found[1])
@@ -234,24 +293,12 @@ class Sampler(threading.Thread):
         label = subprocess.run(command, text=True, capture_output=True).stdout.strip()
         return f"molecule-{label.removeprefix(self.labels)}" if label.startswith(self.labels) else NOBODY
 
-    @staticmethod
-    def _step(pid: int) -> str:
-        with contextlib.suppress(OSError):
-            found = re.search(rb"(?:^|\0)" + STEP.encode() + rb"=([^\0]*)", Path(f"/proc/{pid}/environ").read_bytes())
-            return found[1].decode() if found else NOBODY
-        return NOBODY
-
-    @staticmethod
-    def _idle_ticks() -> int:
-        words = Path("/proc/stat").read_text().split("\n", 1)[0].split()
-        return int(words[4]) + int(words[5])
-
     def _look_at_logs(self) -> None:
         for path in self.logs.glob("molecule-*.log"):
             with path.open("rb") as file:
-                file.seek(self._read.get(path, 0))
+                file.seek(self._told.get(path, 0))
                 lines = file.read().rpartition(b"\n")[0]
-            self._read[path] = self._read.get(path, 0) + len(lines)
+            self._told[path] = self._told.get(path, 0) + len(lines)
             for phase in PHASE.findall(lines.decode(errors="replace")):
                 self.phases.append((time.time(), path.stem, phase))
 
