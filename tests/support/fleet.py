@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from tests.support.interpreter import Interpreter
 from tests.support.site import Run, Site
 from tests.support.systemd import show
 from tests.support.waiting import wait_for
@@ -142,10 +143,22 @@ class Worker:
         """Run a command of the application's virtualenv in its environment; its standard output."""
         return str(self.host.check_output(shlex.join([f"{self.app}-run", *command])))
 
+    @cached_property
+    def interpreter(self) -> Interpreter:
+        """The application, for questions."""
+        application = self.variables["application"]
+        docker = self.variables.get("ansible_connection") == "community.docker.docker"
+        return Interpreter(
+            self.host,
+            f"{self.app}-run",
+            self.variables["celery_app"],
+            [application["current"], application["environment_file"]],
+            container=self.variables["ansible_host"] if docker else "",
+        )
+
     def evaluate(self, code: str) -> Any:
-        """Run Python in chatlite, with its Celery application as ``app``; what it leaves in ``result``."""
-        script = f"import json\nfrom app.core.celery_config import app\n{code}\nprint(json.dumps(result))"
-        return json.loads(self.run("python", "-c", script).splitlines()[-1])
+        """Run Python in the application, with its Celery application as ``app``; what it leaves in ``result``."""
+        return self.interpreter.evaluate(code)
 
     def converge(self, **variables: Any) -> Run:
         """Run the celery role on this host alone."""

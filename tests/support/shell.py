@@ -5,16 +5,14 @@ To begin a process in a container takes the engine longer than most commands do,
 
 from __future__ import annotations
 
-import contextlib
-import json
-import subprocess
 import threading
-import weakref
 from typing import Any
 
 import testinfra.backend
 from testinfra.backend.base import CommandResult
 from testinfra.backend.docker import DockerBackend
+
+from tests.support.dialogue import Dialogue, UnansweredError
 
 # Reads a command a line, says that it begins, runs it and prints exit code, output and errors. A process that a command
 # leaves in the background may go on writing: that isn't waited for.
@@ -40,7 +38,8 @@ class Shell(DockerBackend):
     def __init__(self, name: str, *args: Any, **kwargs: Any) -> None:
         super().__init__(name, *args, **kwargs)
         self._lock = threading.Lock()
-        self._server: subprocess.Popen[str] | None = None
+        user = ["-u", self.user] if self.user else []
+        self._server = Dialogue(["docker", "exec", "-i", *user, self.name, "python3", "-c", SERVER])
 
     @classmethod
     def register(cls) -> None:
@@ -52,51 +51,12 @@ class Shell(DockerBackend):
         done = None
         if self._lock.acquire(blocking=False):
             try:
-                done = self._ask(line)
+                done = self._server.ask(line)
+            except UnansweredError:
+                done = KILLED, "", ""
             finally:
                 self._lock.release()
         if done is None:
             return super().run(command, *args, **kwargs)
         code, out, err = done
         return self.result(code, self.encode(line), out.encode("latin-1"), err.encode("latin-1"))
-
-    def _ask(self, command: str) -> tuple[int, str, str] | None:
-        """Exit code, output and errors; none where nobody takes the command."""
-        # the server that there is may have gone with its container since
-        for known in [self._server, None] if self._server else [None]:
-            server = self._server = known or self._begin()
-            assert server.stdout is not None
-            try:
-                print(json.dumps(command), file=server.stdin, flush=True)
-                begun, said = server.stdout.readline(), server.stdout.readline()
-            except BrokenPipeError:
-                begun = said = ""
-            except BaseException:  # an interrupt: its answer would be taken for the next command's
-                self._end()
-                raise
-            if said:
-                return tuple(json.loads(said))
-            self._end()
-            if begun:
-                return KILLED, "", ""
-        return None
-
-    def _begin(self) -> subprocess.Popen[str]:
-        user = ["-u", self.user] if self.user else []
-        command = ["docker", "exec", "-i", *user, self.name, "python3", "-c", SERVER]
-        pipe = subprocess.PIPE
-        server = subprocess.Popen(command, text=True, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
-        weakref.finalize(self, end, server)
-        return server
-
-    def _end(self) -> None:
-        if self._server is not None:
-            end(self._server)
-        self._server = None
-
-
-def end(server: subprocess.Popen[str]) -> None:
-    """End a server; in its container it goes with its standard input."""
-    server.kill()
-    with contextlib.suppress(BrokenPipeError), server:
-        pass

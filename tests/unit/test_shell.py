@@ -90,7 +90,7 @@ def test_an_interrupt_takes_no_answer_from_the_next_command(shell: Shell, monkey
         raise KeyboardInterrupt
 
     shell.run("true")
-    monkeypatch.setattr(shell._server.stdout, "readline", interrupt)
+    monkeypatch.setattr(shell._server._process.stdout, "readline", interrupt)
     with pytest.raises(KeyboardInterrupt):
         shell.run("echo one")
     assert shell.run("echo two").stdout == "two\n"
