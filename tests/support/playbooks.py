@@ -48,9 +48,9 @@ def run(arguments: Sequence[str]) -> tuple[int, str]:
 
 def _start_server() -> None:
     """In the environment of a run, since Ansible reads its settings when it is imported."""
-    before = dict(os.environ)
+    before, wanted = dict(os.environ), environ()
     os.environ.clear()
-    os.environ.update(environ())
+    os.environ.update(wanted)
     try:
         forkserver.ensure_running()
     finally:
