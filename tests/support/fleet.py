@@ -152,7 +152,8 @@ class Worker:
             self.host,
             f"{self.app}-run",
             self.variables["celery_app"],
-            [application["current"], application["environment_file"]],
+            release=application["current"],
+            environment=application["environment_file"],
             container=self.variables["ansible_host"] if docker else "",
         )
 

@@ -19,13 +19,13 @@ from tests.support.waiting import PATIENCE
 # was switched since, it takes no more questions.
 SERVER = r"""
 import json, os, signal, sys, traceback
-patience, name, *paths = sys.argv[1:]
+patience, name, release, environment = sys.argv[1:]
 signal.alarm(int(patience))  # its end
 answers = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)  # what the application prints is no answer
 
 def seen():
-    return [(found.st_ino, found.st_mtime_ns) for found in map(os.stat, paths)]
+    return os.path.realpath(release), os.stat(environment).st_mtime_ns
 
 begun = seen()
 from celery.app.utils import find_app
@@ -59,13 +59,16 @@ class Interpreter:
 
     :param run: what runs a command of the application there, as its user and in its environment
     :param application: what ``-A`` takes
-    :param paths: what a switch of the release or the environment changes; a question that comes later finds the new one
+    :param release: the link to its release
+    :param environment: the file of its environment; after a switch of either a question finds the new one
     :param container: the host, if it is one
     """
 
-    def __init__(self, host: Host, run: str, application: str, paths: list[str], *, container: str = "") -> None:
+    def __init__(
+        self, host: Host, run: str, application: str, *, release: str, environment: str, container: str = ""
+    ) -> None:
         self._host = host
-        self._command = [run, "python", "-c", SERVER, str(PATIENCE), application, *paths]
+        self._command = [run, "python", "-c", SERVER, str(PATIENCE), application, release, environment]
         self._dialogue = Dialogue(["docker", "exec", "-i", container, *self._command]) if container else None
 
     def evaluate(self, code: str) -> Any:

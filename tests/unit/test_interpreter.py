@@ -49,8 +49,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def interpreter(root: Path, *, container: str = "test") -> Interpreter:
-    paths = [str(root / "current"), str(root / "environment")]
-    return Interpreter(testinfra.get_host("local://"), "shop-run", "shop", paths, container=container)
+    paths = {"release": str(root / "current"), "environment": str(root / "environment")}
+    return Interpreter(testinfra.get_host("local://"), "shop-run", "shop", container=container, **paths)
 
 
 def begun(root: Path) -> int:
