@@ -268,7 +268,8 @@ class Sampler(threading.Thread):
     def _kind(pid: int, stat: Stat, *, on_host: bool) -> str | None:
         with contextlib.suppress(OSError):
             command = _read(f"/proc/{pid}/cmdline").replace(b"\0", b" ").decode(errors="replace")
-            return kind_of(command or stat.name, on_host=on_host)
+            named = None if on_host else kind_of(stat.name, on_host=False)  # a fork's name says more than its arguments
+            return named or kind_of(command or stat.name, on_host=on_host)
         return None
 
     def _container(self, pid: int) -> str:
