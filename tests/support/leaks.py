@@ -8,7 +8,7 @@ from urllib.parse import quote
 from testinfra.host import Host
 
 Secrets = Mapping[str, str]  # name -> secret
-READABLE = "find /etc /home /opt /run /srv /tmp /usr/local /var -xdev -type f -perm /o=r -exec grep -al %s {} +"
+GREP = "grep -aoh -e %s"
 
 
 def with_urls(secrets: Secrets) -> dict[str, str]:
@@ -34,22 +34,22 @@ def _shown(command: str) -> Callable[[Host, Secrets], list[str]]:
     return search
 
 
-def in_logs(host: Host, secrets: Secrets) -> list[str]:
-    return [
-        name
-        for name, secret in secrets.items()
-        if host.run("journalctl --no-pager | grep -ac %s", pattern(secret)).stdout != "0\n"
-        or host.run("grep -ral %s /var/log", pattern(secret)).stdout
-    ]
+def _grepped(command: str) -> Callable[[Host, Secrets], list[str]]:
+    """A search by a command that prints what it finds of several patterns, one a line."""
 
+    def search(host: Host, secrets: Secrets) -> list[str]:
+        seen = host.run(command, "\n".join(map(pattern, secrets.values()))).stdout
+        return [name for name, secret in secrets.items() if secret in seen]
 
-def in_readable_files(host: Host, secrets: Secrets) -> list[str]:
-    return [name for name, secret in secrets.items() if host.run(READABLE, pattern(secret)).stdout]
+    return search
 
 
 PLACES: dict[str, Callable[[Host, Secrets], list[str]]] = {
     "argument lists": _shown("cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n'"),
     "what systemd shows": _shown("systemctl show '*'; systemctl cat '*@*' '*chatlite*' 2>/dev/null || true"),
-    "journal and logs": in_logs,
-    "files that others can read": in_readable_files,
+    "journal": _grepped(f"journalctl --no-pager | {GREP}"),
+    "logs": _grepped(f"{GREP} -r /var/log"),
+    "files that others can read": _grepped(
+        f"find /etc /home /opt /run /srv /tmp /usr/local /var -xdev -type f -perm /o=r -exec {GREP} {{}} +"
+    ),
 }
