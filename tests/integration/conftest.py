@@ -14,6 +14,9 @@ from tests.support.load import Ledger
 from tests.support.servers import Server
 from tests.support.shell import Shell
 from tests.support.site import Site
+from tests.support.soak import pytest_addoption as pytest_addoption
+from tests.support.soak import pytest_collection_modifyitems as pytest_collection_modifyitems
+from tests.support.soak import soak as soak
 
 Shell.register()
 
