@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
 
 from tests.support.fleet import Worker
 from tests.support.servers import Server
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 PRIORITIES = (0, 3, 6, 9)
 # Each look takes a second, for which it collects answers.
@@ -20,6 +25,11 @@ for _ in range(30):
         break
 result = [task, *nodes]
 """
+LASTING = """
+from app.tasks.crawl import crawl_site
+result = crawl_site.apply_async(("http://testsite/until/{page}", 0), queue={queue!r}).id
+"""
+END = "import urllib.request; urllib.request.urlopen('http://testsite/end/{page}').read()"
 PING = """
 for _ in range(30):
     result = len(app.control.ping(timeout=1, limit={count}))
@@ -33,6 +43,29 @@ result = [send(n) for n in range({count})]
 """
 
 
+@dataclass(frozen=True)
+class Crawl:
+    """A crawl of a page that is complete when it is told to be.
+
+    :param task: its id
+    :param node: the name of the node that runs it
+    """
+
+    worker: Worker
+    page: str
+    task: str
+    node: str
+
+    def end(self) -> None:
+        """Have the page completed, and with it the crawl."""
+        end(self.worker, self.page)
+
+
+def end(worker: Worker, page: str) -> None:
+    """Complete a page of the test site."""
+    worker.host.check_output("python3 -c %s", END.format(page=page))
+
+
 class Chatlite:
     """chatlite on a worker host."""
 
@@ -40,11 +73,26 @@ class Chatlite:
         self.worker, self.broker = worker, broker
         self.evaluate = worker.evaluate
 
+    def smoke(self) -> dict[str, Any]:
+        """What the application reports of the work that it gives itself."""
+        command = ["python", "-m", "app.smoke", "http://testsite/", "--json", f"--timeout={PATIENCE}"]
+        return dict(json.loads(self.worker.run(*command)))
+
     def crawl(self, seconds: int) -> tuple[str, str]:
         """Begin a crawl of some seconds; its id, and the node that runs it."""
         task, *nodes = self.evaluate(CRAWL.format(seconds=seconds))
         assert nodes, f"no node began the crawl {task}"
         return task, nodes[0]
+
+    @contextmanager
+    def lasting(self, queue: str = "crawl_queue") -> Iterator[Crawl]:
+        """A crawl that a node runs until the end of the block, if it isn't ended before."""
+        page = uuid.uuid4().hex
+        task = self.evaluate(LASTING.format(page=page, queue=queue))
+        try:
+            yield Crawl(self.worker, page, task, wait_for(lambda: self.runner(task), what="the begin of the crawl"))
+        finally:
+            end(self.worker, page)
 
     def send(self, queue: str, count: int, **options: Any) -> list[str]:
         """Send echoes to a queue, the priorities in turn; their ids."""
@@ -79,8 +127,12 @@ class Chatlite:
         """Wait until so many nodes answer."""
         assert self.evaluate(PING.format(count=count)) == count
 
+    def keys(self, queue: str) -> list[str]:
+        """The keys of a queue in Redis, one for each of PRIORITIES."""
+        base = f"{self.worker.app}:{queue}"
+        return [base if step == 0 else f"{base}\x06\x16{step}" for step in PRIORITIES]
+
     def messages(self, queue: str) -> list[list[str]]:
         """What waits in a queue, as it stands in Redis: for each priority the messages."""
-        base = f"{self.worker.app}:{queue}"
-        keys = [base if step == 0 else f"{base}\x06\x16{step}" for step in PRIORITIES]
-        return [[line for line in self.broker.cli("LRANGE", key, "0", "-1").splitlines() if line] for key in keys]
+        client = self.broker.connect()
+        return [cast(list[str], client.lrange(key, 0, -1)) for key in self.keys(queue)]

@@ -18,8 +18,9 @@ def with_urls(secrets: Secrets) -> dict[str, str]:
 
 def pattern(secret: str) -> str:
     """A regular expression for ``secret`` that doesn't itself hold it: a search must not find its own command line."""
+    brackets = {"^": r"[\^]"}  # alone in brackets it would be their negation
     return "".join(
-        f"[{character}]" if index == 0 or character in r".*[]^$\/" else character
+        brackets.get(character, f"[{character}]") if index == 0 or character in r".*[]^$\/" else character
         for index, character in enumerate(secret)
     )
 

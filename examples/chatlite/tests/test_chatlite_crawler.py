@@ -100,6 +100,17 @@ def test_slow_page_is_served(site: str) -> None:
     assert httpx.get(f"{site}/slow/121").status_code == 400
 
 
+def test_a_page_lasts_until_it_is_told_to_end(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "PULSE", 0.01)
+    with httpx.stream("GET", f"{site}/until/noon") as answer:
+        flows = answer.iter_text()
+        assert [next(flows).strip() for _ in range(3)] == ["", "", ""]
+        httpx.get(f"{site}/end/evening")
+        assert next(flows).strip() == ""
+        httpx.get(f"{site}/end/noon")
+        assert "This page took until its end." in "".join(flows)
+
+
 def test_never_leaves_the_site() -> None:
     result, asked = crawl_answers(
         {

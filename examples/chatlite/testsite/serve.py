@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Serve the test site: static pages, redirects, and /slow/<seconds>. Standard library only.
+"""Serve the test site: static pages, redirects, /slow/<seconds>, and /until/<name>, which ends when /end/<name> is got.
+
+Standard library only.
 
 python3 serve.py --port 80
 """
@@ -8,7 +10,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -17,10 +21,13 @@ from pathlib import Path
 PUBLIC = Path(__file__).resolve().parent / "public"
 REDIRECTS = {"/redirect": "/moved.html"}
 MAX_SLOW_SECONDS = 120
+PULSE = 1.0  # seconds between two bytes of a page that isn't complete yet
+ENDED: set[str] = set()  # the names of /until/<name> that are complete
+CHANGED = threading.Condition()  # of ENDED
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """Files of the served directory, plus the two special paths."""
+    """Files of the served directory, plus the special paths."""
 
     def do_GET(self) -> None:
         """Answer a redirect or a slow page, else a file."""
@@ -32,11 +39,18 @@ class Handler(SimpleHTTPRequestHandler):
             self.end_headers()
         elif path.startswith("/slow/"):
             self._slow(path.removeprefix("/slow/"))
+        elif path.startswith("/until/"):
+            self._page_after(partial(_ended, path.removeprefix("/until/")), "This page took until its end.")
+        elif path.startswith("/end/"):
+            with CHANGED:
+                ENDED.add(path.removeprefix("/end/"))
+                CHANGED.notify_all()
+            self._page_after(lambda _: True, "That page is complete.")
         else:
             super().do_GET()
 
     def _slow(self, text: str) -> None:
-        """Answer an HTML page that is complete after ``text`` seconds; white space flows meanwhile, once a second."""
+        """Answer an HTML page that is complete after ``text`` seconds."""
         try:
             seconds = float(text)
         except ValueError:
@@ -44,17 +58,31 @@ class Handler(SimpleHTTPRequestHandler):
         if not 0 <= seconds <= MAX_SLOW_SECONDS:
             self.send_error(HTTPStatus.BAD_REQUEST, f"give 0 to {MAX_SLOW_SECONDS} seconds")
             return
+        end = time.monotonic() + seconds
+
+        def over(wait: float) -> bool:
+            time.sleep(max(0.0, min(wait, end - time.monotonic())))  # a slow page is what it is for
+            return time.monotonic() >= end
+
+        self._page_after(over, f"This page took {seconds:g} seconds.")
+
+    def _page_after(self, over: Callable[[float], bool], text: str) -> None:
+        """Answer an HTML page once ``over``, which waits for some seconds, says so; white space flows meanwhile."""
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self.end_headers()
-        end = time.monotonic() + seconds
         try:
-            while (left := end - time.monotonic()) > 0:
+            while not over(PULSE):
                 self.wfile.write(b"\n")
-                time.sleep(min(1.0, left))  # a slow page is what it is for
-            self.wfile.write(f"<!doctype html><title>Slow</title><p>This page took {seconds:g} seconds.</p>\n".encode())
+            self.wfile.write(f"<!doctype html><title>Slow</title><p>{text}</p>\n".encode())
         except ConnectionError:
-            self.log_message("client left /slow/%s early", text)
+            self.log_message("client left %s early", self.path)
+
+
+def _ended(name: str, wait: float) -> bool:
+    """Whether /end/<name> was got, for which this waits some seconds."""
+    with CHANGED:
+        return CHANGED.wait_for(lambda: name in ENDED, wait)
 
 
 def make_server(host: str, port: int, directory: Path = PUBLIC) -> ThreadingHTTPServer:
