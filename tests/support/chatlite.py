@@ -30,12 +30,7 @@ from app.tasks.crawl import crawl_site
 result = crawl_site.apply_async(("http://testsite/until/{page}", 0), queue={queue!r}).id
 """
 END = "import urllib.request; urllib.request.urlopen('http://testsite/end/{page}').read()"
-PING = """
-for _ in range(30):
-    result = len(app.control.ping(timeout=1, limit={count}))
-    if result == {count}:
-        break
-"""
+PING = "result = len(app.control.ping(timeout=1, limit={count}))"
 SEND = """
 from app.tasks.misc import echo
 send = lambda n: echo.apply_async((str(n),), queue={queue!r}, priority=n % 4 * 3, **{options!r}).id
@@ -125,7 +120,7 @@ class Chatlite:
 
     def wait_for_nodes(self, count: int) -> None:
         """Wait until so many nodes answer."""
-        assert self.evaluate(PING.format(count=count)) == count
+        wait_for(lambda: self.evaluate(PING.format(count=count)) == count, what=f"{count} nodes' answers")
 
     def keys(self, queue: str) -> list[str]:
         """The keys of a queue in Redis, one for each of PRIORITIES."""
