@@ -14,6 +14,12 @@ from cpu_profile import Look, Profile, Sampler, Timing
 BURN = "import time\nwhile time.process_time() < {seconds}: pass"
 
 
+@pytest.fixture(autouse=True)
+def of_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What these tests start names its step otherwise: in the suite this very process belongs to one."""
+    monkeypatch.setattr(cpu_profile, "STEP", "CELERIAC_STEP_OF_A_TEST")
+
+
 def sampled(tmp_path: Path, *commands: list[str], step: str) -> Profile:
     """What a sampler saw of commands that ran one after the other as a step."""
     sampler = Sampler("none-", tmp_path)
@@ -50,8 +56,7 @@ def test_what_ends_with_its_whole_family_is_counted_once(tmp_path: Path) -> None
 
 def test_what_ran_before_is_nobodys(tmp_path: Path) -> None:
     profile = sampled(tmp_path, ["true"], step="none")
-    assert profile.whole.processor < 5  # this very process has used more since it began
-    assert sum(os.times()[:2]) > 0
+    assert profile.whole.processor < profile.cores * (profile.whole.seconds + 1)  # the machine has used far more
 
 
 @pytest.mark.parametrize(
