@@ -28,9 +28,12 @@ from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
 from hypothesis import settings
 
+from tests.support.expressions import compile_once
+
 settings.register_profile("celeriac", deadline=None, max_examples=60)  # a busy machine is no bug
 settings.load_profile("celeriac")
 
+compile_once()
 init_plugin_loader([])  # from here on our collection can be imported
 
 from ansible_collections.celeriac.fleet.plugins.action import managed_files  # noqa: E402 - after the setting
@@ -69,7 +72,7 @@ def run_module(
 
 def read_yaml(path: Path) -> Any:
     """A YAML file as plain data."""
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    return yaml.load(path.read_bytes(), yaml.CSafeLoader)
 
 
 def specs(role: str) -> dict[str, Any]:

@@ -334,10 +334,10 @@ def plain(value: Any) -> Any:
     ("role", "path", "value"), CHANGES, ids=[f"{'.'.join(path)}-{value}" for _, path, value in CHANGES]
 )
 def test_any_option_that_is_not_as_declared_is_one_sentence(role: str, path: PATH, value: Any) -> None:
-    fleet, groups = read_fleet(home(role)), Inventory(home(role)).groups
+    fleet, groups, options = read_fleet(home(role)), Inventory(home(role)).groups, declared(role)
     roles = {f"celeriac.fleet.{name}": hosts for name, hosts in role_hosts(home(role)).items()}
     hosts = {
-        host: changed(declared(role), variables, path, value) if host in roles[f"celeriac.fleet.{role}"] else variables
+        host: changed(options, variables, path, value) if host in roles[f"celeriac.fleet.{role}"] else variables
         for host, variables in fleet.items()
     }
     asked = {"root": str(ROOT), "secrets": True, "reached": list(hosts), "one_application": False}
