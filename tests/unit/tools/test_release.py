@@ -79,13 +79,13 @@ def test_a_section_that_is_there_already_is_kept(clone: Path) -> None:
 
 
 @pytest.mark.parametrize("version", ["", "1.0", "v1.0.0", "01.0.0", "1.0.0-rc1"])
-def test_a_version_has_three_numbers(clone: Path, version: str) -> None:
-    refused(clone, version, f"VERSION is {version!r}: give three numbers")
+def test_a_version_has_three_numbers(repository: Path, version: str) -> None:
+    refused(repository, version, f"VERSION is {version!r}: give three numbers")
 
 
 @pytest.mark.parametrize("version", ["0.2.0", "0.1.9"])
-def test_a_version_is_higher_than_the_last(clone: Path, version: str) -> None:
-    refused(clone, version, f"VERSION is {version}, and v0.2.0 is tagged")
+def test_a_version_is_higher_than_the_last(repository: Path, version: str) -> None:
+    refused(repository, version, f"VERSION is {version}, and v0.2.0 is tagged")
 
 
 def test_another_branch_is_refused(clone: Path) -> None:

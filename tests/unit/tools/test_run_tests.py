@@ -48,8 +48,7 @@ def runs(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("how", ["at once", "slowly"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("number", "how"), [(signal.SIGINT, "slowly"), (signal.SIGTERM, "at once")])
 def test_an_interrupt_ends_what_runs_and_begins_nothing_more(number: signal.Signals, how: str, tmp_path: Path) -> None:
     environ = {**os.environ, "PYTHONPATH": str(ROOT / "tools"), "CELERIAC_TEST_LOGS": str(tmp_path / "logs")}
     (tmp_path / "pids").mkdir()

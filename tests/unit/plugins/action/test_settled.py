@@ -26,7 +26,7 @@ from ansible_collections.celeriac.fleet.plugins.action import managed_files as f
 from ansible_collections.celeriac.fleet.plugins.action import redis_reload as reload_action
 from ansible_collections.celeriac.fleet.plugins.action import system_user as user_action
 from ansible_collections.celeriac.fleet.plugins.action import systemd_units as units_action
-from ansible_collections.celeriac.fleet.plugins.module_utils import systemd_state
+from ansible_collections.celeriac.fleet.plugins.module_utils import app_releases, systemd_state
 from ansible_collections.celeriac.fleet.plugins.modules import (
     app_release,
     celery_check,
@@ -283,6 +283,7 @@ def test_checks(scratch: Path, stamp: str, environment: bool, release: bool) -> 
 MOSTLY = st.sampled_from([True, True, True, False])
 
 
+@patch.object(app_releases, "in_use", lambda _directories: set())  # has tests of its own, and reads all of /proc
 @given(
     st.dictionaries(
         st.sampled_from("abc"),
@@ -317,11 +318,11 @@ INSTALLED = ["bash", "coreutils", "dpkg"]
 
 
 @pytest.mark.parametrize("names", [INSTALLED[:1], INSTALLED, [*INSTALLED, "no-such-package"]])
-def test_packages(names: list[str]) -> None:
+def test_packages(names: list[str], tmp_path: Path) -> None:
     _, result = looks.look(packages_action, {"name": names})
-    simulated = subprocess.run(
-        ["apt-get", "--simulate", "--no-upgrade", "install", *names], text=True, capture_output=True, check=False
-    )
+    # what is installed, apt knows from dpkg: without the lists of what could be it answers thirty times as fast
+    simulate = ["apt-get", f"--option=Dir::State::Lists={tmp_path}", "--simulate", "--no-upgrade", "install"]
+    simulated = subprocess.run([*simulate, *names], text=True, capture_output=True, check=False)
     changes_nothing = simulated.returncode == 0 and "\nInst " not in simulated.stdout
     assert (result is not None) is changes_nothing
 

@@ -605,7 +605,7 @@ def test_certificates_that_do_not_belong_together(given: dict[str, str], said: s
 PATH = re.compile(r"redis_(instances|users)(\[\d+\]( \([a-z][a-z0-9_-]*\))?)? ")
 
 
-@settings(max_examples=600)
+@settings(max_examples=200)
 @given(st.data())
 def test_a_definition_is_refused_by_name_or_renders(data: st.DataObject) -> None:
     server = data.draw(st.sampled_from(sorted(SERVERS)))
