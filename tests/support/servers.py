@@ -13,9 +13,14 @@ from typing import Any
 
 import redis
 from cryptography import x509
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from testinfra.host import Host
 
 from tests.support.live import Variables, tls_of
+
+# for ``connect``, where to be refused is what is tested: redis-py tries again for seconds, be it a wrong password
+ONCE = Retry(NoBackoff(), 0)
 
 
 def renewal(servers: Iterable[Server]) -> dict[str, int]:
@@ -93,7 +98,7 @@ class Server:
         """A TLS handshake; the server's certificate."""
         address = self.address
         with (
-            socket.create_connection((address, self.port), timeout=5) as plain,
+            socket.create_connection((address, self.port), timeout=60) as plain,
             context.wrap_socket(plain, server_hostname=name or address) as encrypted,
         ):
             encrypted.sendall(b"PING\r\n")

@@ -11,7 +11,7 @@ from testinfra.host import Host
 
 from tests.support.live import Variables
 from tests.support.redis_conf import directives
-from tests.support.servers import Server
+from tests.support.servers import ONCE, Server
 from tests.support.systemd import exposure
 
 testinfra_hosts = ["ansible://redis"]
@@ -157,7 +157,7 @@ def test_users_are_those_of_the_inventory(server: Server) -> None:
 
 def test_another_host_can_log_in_with_the_password_only(reachable: Server) -> None:
     with pytest.raises(redis.AuthenticationError):
-        reachable.connect(user=None).ping()
+        reachable.connect(user=None, retry=ONCE).ping()
     assert reachable.connect().ping()
 
 
