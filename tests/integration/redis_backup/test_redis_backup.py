@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import shlex
 import subprocess
-import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -20,9 +18,11 @@ import redis
 from celery import Celery
 from testinfra.host import Host
 
+from tests.support.files import carry
 from tests.support.servers import Server
 from tests.support.site import Run, Site
 from tests.support.systemd import exposure
+from tests.support.waiting import PATIENCE
 
 # one of each kind; new12 is as old12
 testinfra_hosts = ["ansible://old12", "ansible://new13", "ansible://valkey13"]
@@ -39,6 +39,7 @@ class BackupHost:
     def __init__(self, site: Site, name: str) -> None:
         self.name, self.host, self.variables = name, site.host(name), site[name]
         self.flavor = str(self.variables["redis_flavor"])
+        self.container = str(self.variables["ansible_host"])
         self.data = f"/var/lib/{self.flavor}"
 
     @property
@@ -75,7 +76,7 @@ class BackupHost:
 
     def run(self, *command: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
         """Run a command in the container, with standard input and output of any size."""
-        call = ["docker", "exec", "-i", self.variables["ansible_host"], *command]
+        call = ["docker", "exec", "-i", self.container, *command]
         return subprocess.run(call, check=True, stdout=subprocess.PIPE, **options)
 
     def backup(self, instance: str = "broker") -> str:
@@ -162,7 +163,7 @@ def consume(server: BackupHost, number: int) -> list[str]:
     """The ids of the next tasks of the queue, taken as a worker takes them."""
     with server.celery().connection_for_read() as connection:
         queue = connection.SimpleQueue("parcels")
-        taken = [queue.get(timeout=10) for _ in range(number)]
+        taken = [queue.get(timeout=PATIENCE) for _ in range(number)]
         for message in taken:
             message.ack()
         return [message.headers["id"] for message in taken]
@@ -175,24 +176,13 @@ def put(server: BackupHost, content: bytes, name: str = "made.rdb", **manifest: 
         "instance": "broker", "host": "elsewhere", "flavor": "redis", "version": "7.0.15", "rdb_version": 10, "keys": 1,
         "time": "2026-01-01T00:00:00Z", "bytes": len(content), "sha256": sha256(content).hexdigest(), **manifest,
     }  # fmt: skip
-    carry(server, {path: content, f"{path}.json": json.dumps(told).encode()})
+    carry(server.container, {path: content, f"{path}.json": json.dumps(told).encode()})
     return path
 
 
 def flipped(content: bytes) -> bytes:
     """``content`` with one bit changed in the middle of its data."""
     return content[:-20] + bytes([content[-20] ^ 1]) + content[-19:]
-
-
-def carry(server: BackupHost, files: dict[str, bytes]) -> None:
-    """Write files of root's on the host: path -> content."""
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as tar:
-        for path, content in files.items():
-            member = tarfile.TarInfo(path.removeprefix("/"))
-            member.size, member.mode = len(content), 0o600
-            tar.addfile(member, io.BytesIO(content))
-    server.run("tar", "-C", "/", "-x", input=archive.getvalue())
 
 
 def restore(site: Site, host: str, instance: str, file: Path, *arguments: str) -> Run:
@@ -550,7 +540,10 @@ def test_an_older_servers_backup_is_an_upgrade(
 ) -> None:
     new = hosts[name]
     for instance, file in fetched.items():
-        carry(new, {f"/root/{file.name}{suffix}": Path(f"{file}{suffix}").read_bytes() for suffix in ("", ".json")})
+        carry(
+            new.container,
+            {f"/root/{file.name}{suffix}": Path(f"{file}{suffix}").read_bytes() for suffix in ("", ".json")},
+        )
         said = new.host.check_output("redis-restore --yes %s %s", instance, f"/root/{file.name}")
         new.host.check_output("rm -r %s %s %s", replaced(said), f"/root/{file.name}", f"/root/{file.name}.json")
     everything_is_there(new)
@@ -592,7 +585,8 @@ def test_a_newer_or_foreign_servers_backup_is_refused(
 ) -> None:
     here, backup = hosts[target], hosts[source].backup()
     carry(
-        here, {f"/root/new.rdb{suffix}": hosts[source].run("cat", backup + suffix).stdout for suffix in ("", ".json")}
+        here.container,
+        {f"/root/new.rdb{suffix}": hosts[source].run("cat", backup + suffix).stdout for suffix in ("", ".json")},
     )
     with untouched(here):
         done = here.host.run("redis-restore --yes broker /root/new.rdb")
@@ -606,7 +600,7 @@ def test_valkeys_backup_goes_to_redis(hosts: dict[str, BackupHost]) -> None:
     old, new = hosts["valkey13"], hosts["new13"]
     old.client().rpush("celeriac:moved", *range(100))
     path = old.backup()
-    carry(new, {f"/root/new.rdb{suffix}": old.run("cat", path + suffix).stdout for suffix in ("", ".json")})
+    carry(new.container, {f"/root/new.rdb{suffix}": old.run("cat", path + suffix).stdout for suffix in ("", ".json")})
     new.host.check_output("redis-restore --yes broker /root/new.rdb && rm /root/new.rdb /root/new.rdb.json")
     assert new.client().lrange("celeriac:moved", 0, -1) == [str(number) for number in range(100)]
 
@@ -633,8 +627,7 @@ def test_a_destroyed_hosts_tasks_are_all_on_a_new_one(
     site: Site, hosts: dict[str, BackupHost], fetched: dict[str, Path]
 ) -> None:
     """The last test: old12 is gone after it."""
-    name = hosts["old12"].variables["ansible_host"]
-    subprocess.run(["docker", "rm", "--force", "--volumes", name], check=True, capture_output=True)
+    subprocess.run(["docker", "rm", "--force", "--volumes", hosts["old12"].container], check=True, capture_output=True)
     for instance, file in fetched.items():
         run = restore(site, "new12", instance, file)
         assert run.returncode == 0, run.output
