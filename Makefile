@@ -11,6 +11,8 @@ SCENARIO ?=
 STEPS ?=
 UPGRADE ?=
 VERSION ?=
+FIGURES ?=
+ROUNDS ?= 5
 RELEASES := 12 13
 COLLECTION := collections/ansible_collections/celeriac/fleet
 
@@ -53,6 +55,17 @@ templates: bootstrap ## Render the real templates and parse the results
 molecule: scenario bootstrap+images ## One scenario, SCENARIO=redis, or all of them
 	molecule test $(if $(SCENARIO),--scenario-name $(SCENARIO),--all)
 
+##@ Measure
+
+bench: bootstrap ## Measure FIGURES="growth no-change", or all; see docs/benchmarks.md
+	@$(PYTHON) -m bench check --rounds=$(ROUNDS) $(FIGURES)
+	@$(MAKE) images bench-packages
+	@pytest --quiet --no-header bench/tests
+	@$(PYTHON) -m bench measure --rounds=$(ROUNDS) $(FIGURES) && code=0 || code=$$?; tools/docker_engine release; exit $$code
+
+bench-docs: bootstrap ## Put what was measured last into docs/benchmarks.md
+	@$(PYTHON) -m bench publish
+
 ##@ Maintain
 
 bootstrap: ## Make .venv hold what requirements-dev.lock names
@@ -66,6 +79,7 @@ lock: bootstrap ## Compile the locks again; UPGRADE=1 takes newer versions
 	@. tools/lib.sh; uv_environment $(PYTHON); \
 	compile() { uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header $(if $(UPGRADE),--upgrade) "$$@"; }; \
 	compile --python-version 3.11 --group pyproject.toml:dev --output-file requirements-dev.lock; \
+	compile --python-version 3.11 --group pyproject.toml:bench --output-file requirements-bench.lock; \
 	for input in $(wildcard examples/*/requirements.in tests/apps/*/requirements.in plugins/data/*/requirements.in); do \
 		(cd "$$(dirname "$$input")" && compile --python-version 3.11.2 --output-file requirements.txt requirements.in); \
 	done
@@ -101,7 +115,7 @@ ruff: bootstrap
 	ruff format --check
 
 types: bootstrap
-	mypy $(COLLECTION)/plugins tests/support tests/integration $(wildcard tools/*.py roles/*/files/usr/local/lib/celeriac/*.py)
+	mypy $(COLLECTION)/plugins bench tests/support tests/integration $(wildcard tools/*.py roles/*/files/usr/local/lib/celeriac/*.py)
 	for app in $(wildcard examples/*/app); do (cd "$${app%/app}" && mypy --config-file ../../pyproject.toml app); done
 
 yamllint: bootstrap
@@ -123,9 +137,15 @@ scenario:
 	@for known in $(SCENARIOS) ''; do [ "$$known" != '$(SCENARIO)' ] || exit 0; done; \
 	echo "celeriac: error: SCENARIO=$(SCENARIO) is no scenario; choose one of: $(SCENARIOS)" >&2; exit 2
 
+# Beside .venv, which bootstrap keeps to what its own lock names.
+bench-packages: bootstrap
+	@. tools/lib.sh; uv_environment $(PYTHON); \
+	retry uv pip sync --quiet --python $(PYTHON) --target .cache/bench/python --require-hashes requirements-bench.lock || \
+	die "uv could not install requirements-bench.lock; is a package index reachable?"
+
 # The images need no virtualenv, so both are made at the same time.
 bootstrap+images:
 	@$(MAKE) --jobs=2 bootstrap images
 
-.PHONY: up verify down test lint unit templates molecule bootstrap images lock tables docs collection release clean help \
+.PHONY: up verify down test lint unit templates molecule bench bench-docs bench-packages bootstrap images lock tables docs collection release clean help \
 	ruff types yamllint ansible-lint sanity environment scenario bootstrap+images
