@@ -15,6 +15,7 @@ class FilterModule:
         return {
             "app_choice_problems": app_inventory.app_choice_problems,
             "app_environment_file": app_inventory.environment_file,
+            "app_first_host": app_inventory.app_first_host,
             "app_hosts": app_inventory.app_hosts,
             "app_paths": app_inventory.app_paths,
             "app_problems": app_inventory.app_problems,

@@ -16,6 +16,7 @@ class FilterModule:
             "preflight_group_problems": preflight.group_problems,
             "preflight_host_problems": preflight.host_problems,
             "preflight_hosts": preflight.preflight_hosts,
+            "preflight_look_hosts": preflight.look_hosts,
             "preflight_looks": preflight.looks,
             "preflight_name_problems": preflight.name_problems,
             "preflight_of_hosts": preflight.of_hosts,

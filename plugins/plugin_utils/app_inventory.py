@@ -160,6 +160,11 @@ def app_hosts(hostvars: Mapping[str, Any], hosts: Iterable[str], name: str) -> l
     return [host for host in hosts if hostvars[host]["app_name"] == name]
 
 
+def app_first_host(hosts: Iterable[str], hostvars: Mapping[str, Any], name: str) -> str:
+    """The first of ``hosts`` that runs the application ``name``; "" if none does. No further host is read."""
+    return next((host for host in hosts if hostvars[host]["app_name"] == name), "")
+
+
 def app_redis_users(passwords: Mapping[str, str]) -> list[dict[str, str]]:
     """The users of ``redis_users`` that applications need, each with keys of its own.
 

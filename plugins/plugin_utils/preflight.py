@@ -31,8 +31,9 @@ def preflight_variables(
     """
     wanted = {host: [*names] for host in hosts}
     for role, its in roles.items():
+        of_role = [*role_options(role), *asked(role_problems_of(role))]
         for host in its:
-            wanted[host] += [*role_options(role), *asked(role_problems_of(role))]
+            wanted[host] += of_role
     return {host: _variables(hostvars[host], names) for host, names in wanted.items()}
 
 
@@ -69,11 +70,17 @@ def declared_problems(role: str, hosts: Hosts, _site: Site) -> list[str]:
 
 def looks(roles: RoleHosts, host: str) -> list[str]:
     """The roles of ``host`` that want it looked at before their problems are asked for, by ``tasks/look.yml``."""
-    return [
-        role
-        for role, hosts in roles.items()
-        if host in hosts and (name := _own(role)) and (specs.ROLES / name / "tasks/look.yml").is_file()
-    ]
+    return [role for role, hosts in roles.items() if host in hosts and _looks(role)]
+
+
+def look_hosts(roles: RoleHosts) -> list[str]:
+    """The hosts that a role wants looked at, in the order of ``all`` for each role."""
+    return list(dict.fromkeys(host for role, hosts in roles.items() if _looks(role) for host in hosts))
+
+
+def _looks(role: str) -> bool:
+    name = _own(role)
+    return bool(name) and (specs.ROLES / name / "tasks/look.yml").is_file()
 
 
 def role_problems(
@@ -147,7 +154,8 @@ def _computed(value: Any) -> Any:
 
 def of_hosts(hosts: Hosts, names: Sequence[str]) -> Hosts:
     """Those of ``hosts`` that ``names`` names."""
-    return {host: variables for host, variables in hosts.items() if host in names}
+    wanted = frozenset(names)
+    return {host: variables for host, variables in hosts.items() if host in wanted}
 
 
 def host_problems(hosts: Hosts, supported: Mapping[str, list[str]]) -> list[str]:

@@ -31,7 +31,8 @@ class Site:
 
     def known(self, hosts: Hosts) -> Hosts:
         """Those of ``hosts`` that the run reaches."""
-        return {host: hosts[host] for host in hosts if self.reached is None or host in self.reached}
+        reached = set(hosts if self.reached is None else self.reached)
+        return {host: hosts[host] for host in hosts if host in reached}
 
 
 ALONE = Site()  # a role's hosts without an inventory around them
@@ -60,14 +61,15 @@ def site_roles(playbook: str, groups: Groups) -> dict[str, list[str]]:
     :param playbook: its path
     :param groups: group -> its hosts, ``all`` among them
     :returns: role, by its full name -> the hosts that run it, at least one, in the order of ``all``
-    :raises AnsibleFilterError: if a playbook isn't there, or which hosts a play has is only known later
+    :raises AnsibleFilterError: if a playbook isn't there, or which hosts a play with roles has is only known later
     """
     inventory = _inventory(groups)
     found: dict[str, set[str]] = {}
     for play in _plays(Path(playbook)):
-        hosts = _hosts(play, inventory)
-        for role in _roles(play):
-            found.setdefault(role, set()).update(hosts)
+        if roles := list(_roles(play)):
+            hosts = _hosts(play, inventory)
+            for role in roles:
+                found.setdefault(role, set()).update(hosts)
     return {role: [host for host in groups["all"] if host in hosts] for role, hosts in found.items() if hosts}
 
 

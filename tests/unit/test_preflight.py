@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -12,14 +13,15 @@ from typing import Any
 
 import pytest
 from ansible.template import Templar, trust_as_template
+from ansible.vars.manager import VariableManager
 from ansible_collections.celeriac.fleet.plugins.plugin_utils import preflight, specs
 
 from tests.support.harness import ENVIRONMENTS, FACTS, ROLES, ROOT, SECRETS, Inventory, home, read_yaml, role_hosts
 from tests.support.harness import specs as declared
 
 PLAYBOOK = ROOT / "playbooks/preflight.yml"
-(PLAY,) = read_yaml(PLAYBOOK)
-*_, TASK = PLAY["tasks"]
+*_, PLAY = read_yaml(PLAYBOOK)
+(TASK,) = PLAY["tasks"]
 
 CRAWLER = {"name": "crawler", "queues": ["crawl_queue"]}
 REST = {"name": "rest", "queues": ["process_queue", "schedule_queue", "monitor_queue", "default"]}
@@ -28,7 +30,7 @@ BROKER = {"name": "broker", "port": 6379, "profile": "broker", "maxmemory": "2gb
 
 def problems(inventory: Inventory, limit: list[str] | None = None, **more: Any) -> list[str]:
     """What the playbook's task would say, run on all hosts or those of ``--limit``."""
-    expressions = {name: trust_as_template(value) for name, value in {**PLAY["vars"], **TASK["vars"]}.items()}
+    expressions = {name: trust_as_template(value) for name, value in TASK["vars"].items()}
     variables = {
         **inventory.variables("broker1" if "broker1" in inventory.groups["all"] else inventory.groups["all"][0]),
         **expressions,
@@ -83,9 +85,27 @@ def test_the_documents_environment_has_no_problem(
 
 
 def test_the_task_refuses_if_there_is_a_problem() -> None:
-    assert TASK["ansible.builtin.assert"]["that"] == "__preflight_problems | length == 0"
+    assert TASK["when"] == "__preflight_problems | length > 0"
+    assert TASK["ansible.builtin.assert"]["that"] is False
     assert TASK["run_once"]
     assert TASK["tags"] == "always"
+
+
+def test_each_host_is_read_once_however_many_there_are(variant: Callable[..., Inventory], monkeypatch) -> None:
+    """Two readings of all by each would be what a hundred hosts can't afford."""
+    read: Counter[str] = Counter()
+    get_vars = VariableManager.get_vars
+
+    def counted(self: VariableManager, *given: Any, host: Any = None, **more: Any) -> Any:
+        read[host.name if host else ""] += 1
+        return get_vars(self, *given, host=host, **more)
+
+    workers = [f"w{number}" for number in range(12)]
+    hosts = {"redis": ["r"], "workers": workers, "beat": workers[:1]}
+    inventory = variant(hosts, celery_nodes=[CRAWLER, REST])
+    monkeypatch.setattr(VariableManager, "get_vars", counted)
+    assert problems(inventory) == []
+    assert read == {"r": 1 + 1, **dict.fromkeys(workers, 1)}  # the task itself runs on the first
 
 
 def test_a_newly_declared_option_is_looked_at(variant: Callable[..., Inventory], tmp_path: Path, monkeypatch) -> None:

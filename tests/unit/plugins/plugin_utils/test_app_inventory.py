@@ -217,6 +217,19 @@ def test_the_hosts_of_an_application_keep_their_order() -> None:
     assert app.app_hosts(hostvars, ["b", "c", "a"], "shop") == ["b", "a"]
 
 
+class Unread(dict[str, Any]):
+    """Variables of a host that isn't to be read."""
+
+    def __getitem__(self, name: str) -> Any:
+        pytest.fail(f"{name} was read")
+
+
+def test_what_is_done_once_is_done_by_the_first_host_of_the_application_and_none_behind_it_is_read() -> None:
+    hostvars = {"b": {"app_name": "blog"}, "c": {"app_name": "shop"}, "a": Unread()}
+    assert app.app_first_host(["b", "c", "a"], hostvars, "shop") == "c"
+    assert app.app_first_host(["b", "c"], hostvars, "wiki") == ""
+
+
 @pytest.mark.parametrize(("names", "count"), [(["shop", "shop"], 0), (["shop", "blog"], 1), ([], 0)])
 def test_one_of_several_applications_is_to_be_chosen(names: list[str], count: int) -> None:
     said = app.app_choice_problems({str(number): {"app_name": name} for number, name in enumerate(names)})

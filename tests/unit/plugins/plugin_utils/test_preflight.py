@@ -168,7 +168,7 @@ def test_a_role_that_says_nothing_is_no_error_of_a_run(role: str) -> None:
 @pytest.mark.parametrize("role", ["redis", "geerlingguy.redis"])
 def test_a_role_of_the_same_last_name_is_not_taken_for_ours(role: str) -> None:
     assert preflight.role_options(role) == []
-    assert preflight.looks({role: ["h"]}, "h") == []
+    assert preflight.looks({role: ["h"]}, "h") == preflight.look_hosts({role: ["h"]}) == []
     assert preflight.role_options("celeriac.fleet.redis") == list(specs("redis"))
 
 
@@ -183,6 +183,7 @@ def test_a_role_has_a_host_looked_at_where_it_runs() -> None:
     roles = {"celeriac.fleet.redis": ["r"], "celeriac.fleet.app": ["r", "w"]}
     assert preflight.looks(roles, "r") == ["celeriac.fleet.redis"]
     assert preflight.looks(roles, "w") == []
+    assert preflight.look_hosts(roles) == ["r"]
 
 
 def test_what_may_come_of_a_wrong_variable_is_left_to_that() -> None:

@@ -55,6 +55,11 @@ def test_a_role_is_found_however_it_is_spelt(prefix: str, key: str, tmp_path: Pa
     assert site_roles(playbook, GROUPS) == {"c.d.one": ["r"], "c.d.two": ["r"], "c.d.three": ["r"]}
 
 
+def test_a_play_without_roles_may_have_hosts_that_are_known_later(tmp_path: Path) -> None:
+    play = {"hosts": "{{ found }}", "tasks": [{"include_role": {"name": "{{ item }}"}}, {"debug": {}}]}
+    assert site_roles(write(tmp_path / "site.yml", play), GROUPS) == {}
+
+
 def test_a_role_that_no_host_runs_is_left_out(tmp_path: Path) -> None:
     assert site_roles(write(tmp_path / "site.yml", {"hosts": "flower", "roles": ["c.d.one"]}), GROUPS) == {}
 
@@ -62,7 +67,10 @@ def test_a_role_that_no_host_runs_is_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("play", "said"),
     [
-        ({"name": "Restore", "hosts": "{{ restore_host }}"}, "The play 'Restore' runs on '{{ restore_host }}'"),
+        (
+            {"name": "Restore", "hosts": "{{ restore_host }}", "roles": ["c.d.one"]},
+            "The play 'Restore' runs on '{{ restore_host }}'",
+        ),
         ({"ansible.builtin.import_playbook": "none.yml"}, "none.yml isn't there"),
         ({"import_playbook": ["more.yml"]}, r"site.yml has import_playbook \['more.yml'\]: give it a playbook's path"),
         ({"name": "Lost", "roles": ["c.d.one"]}, "The play 'Lost' has no hosts: name groups"),
