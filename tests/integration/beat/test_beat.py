@@ -1,12 +1,12 @@
-"""Beat on two hosts: with redbeat one sends and the other stands by, with a file there is one, wherever it is put."""
+"""Beat on two hosts with redbeat: one sends and the other stands by."""
 
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Callable, Iterator
-from itertools import pairwise
-from typing import cast
+from collections.abc import Iterator
+from datetime import datetime
 
 import pytest
 
@@ -20,41 +20,13 @@ testinfra_hosts = ["ansible://redis"]
 pytestmark = [pytest.mark.destructive, pytest.mark.usefixtures("host")]
 
 SENDS, WAITS = "Sends what is due", "Waiting for the lock or the broker"
-FILE_SCHEDULER = "celery.beat.PersistentScheduler"
-
-
-class Ticks:
-    """When the application's task ran, in seconds of the kernel's clock, which all test hosts share."""
-
-    def __init__(self, broker: Server, app: str) -> None:
-        self._client, self._key = broker.connect(), f"{app}:ticked"
-
-    def since(self, begun: float) -> list[float]:
-        """All after a moment."""
-        lines = cast(list[str], self._client.lrange(self._key, 0, -1))
-        times = [float(line.split()[1]) for line in lines]
-        return sorted(moment for moment in times if moment >= begun)
-
-    def gap(self, begun: float) -> float:
-        """The longest time without one."""
-        return max(later - earlier for earlier, later in pairwise(self.since(begun)))
-
-    def watch(self, begun: float, count: int) -> list[float]:
-        """Wait for some after a moment; all of them."""
-        wait_for(lambda: len(self.since(begun)) >= count, timeout=count + 30, what=f"{count} ticks")
-        return self.since(begun)
-
-
-def doubled(times: list[float]) -> int:
-    """How many more ticks there were than seconds, one aside that a wait may move over the border."""
-    return max(0, len(times) - 2 - int(times[-1] - times[0]))
 
 
 class Beats:
-    """Beat on two hosts."""
+    """Beat on two hosts, which sends a tick a second."""
 
-    def __init__(self, fleet: Fleet) -> None:
-        self.fleet = fleet
+    def __init__(self, fleet: Fleet, broker: Server, app: str) -> None:
+        self.fleet, self._broker, self._app = fleet, broker, app
 
     def states(self) -> dict[str, str]:
         """What beat says it does, on the hosts where it runs."""
@@ -68,14 +40,31 @@ class Beats:
 
     def sender(self) -> str:
         """Wait until one sends and the other waits; who sends."""
-        wait_for(
-            lambda: sorted(self.states().values()) == [SENDS, WAITS], timeout=60, what="one that sends, one that waits"
-        )
+        wait_for(lambda: sorted(self.states().values()) == [SENDS, WAITS], what="one that sends, one that waits")
         return next(name for name, state in self.states().items() if state == SENDS)
 
-    def wait_for_only(self, name: str) -> None:
-        """Wait until beat runs on one host alone, and sends."""
-        wait_for(lambda: self.states() == {name: SENDS}, timeout=20, what=f"{name}'s turn")
+    def other(self, name: str) -> str:
+        """The other host."""
+        (other,) = set(self.fleet) - {name}
+        return other
+
+    def sent(self, name: str) -> list[float]:
+        """When the beat of a host sent a tick, by its log: seconds since the epoch, on a clock that both share."""
+        log = f"/var/log/{self._app}/beat.log"
+        lines = self.fleet[name].host.run(f"grep 'Sending due task' {log}").stdout.splitlines()
+        return [datetime.fromisoformat(json.loads(line)["time"]).timestamp() for line in lines]
+
+    def wait_for_ticks(self, name: str, count: int) -> list[float]:
+        """Wait until the beat of a host has sent some more; those."""
+        before = len(self.sent(name))
+        wait_for(lambda: len(self.sent(name)) >= before + count, what=f"{count} ticks of {name}")
+        return self.sent(name)[before:]
+
+    def lock(self) -> tuple[str, float]:
+        """Who holds the lock, as Redis knows it, and the seconds after which it is anybody's, below 0 if it is."""
+        client, key = self._broker.connect(), f"{self._app}:redbeat::lock"
+        left = int(str(client.pttl(key)))
+        return str(client.get(key)), math.inf if left == -1 else left / 1000
 
     def systemctl(self, name: str, *arguments: str) -> None:
         """Run a verb of systemctl on the beat of a host."""
@@ -83,68 +72,75 @@ class Beats:
         worker.host.check_output(f"systemctl {' '.join(arguments)} %s", worker.beat)
 
 
-@pytest.fixture
-def ticks(broker: Server, app: str) -> Ticks:
-    return Ticks(broker, app)
+def doubled(times: list[float]) -> int:
+    """How many more ticks were sent than seconds went by, one aside that a wait may move over the border."""
+    return max(0, len(times) - 2 - int(times[-1] - times[0]))
 
 
 @pytest.fixture
-def beats(fleet: Fleet) -> Beats:
-    return Beats(fleet)
+def beats(fleet: Fleet, broker: Server, app: str) -> Beats:
+    return Beats(fleet, broker, app)
 
 
-def test_of_two_one_sends(beats: Beats, ticks: Ticks) -> None:
-    beats.sender()
-    times = ticks.watch(time.monotonic(), 20)
-    print(f"\nboth alive: {len(times)} ticks in {times[-1] - times[0]:.1f} s")
-    assert doubled(times) == 0
+def test_of_two_one_sends(beats: Beats, broker: Server, app: str) -> None:
+    sends = beats.sender()
+    waits = beats.other(sends)
+    before, ran = beats.sent(waits), broker.connect().llen(f"{app}:ticked")
+    assert doubled(beats.wait_for_ticks(sends, 6)) == 0
+    assert beats.sent(waits) == before
+    wait_for(lambda: broker.connect().llen(f"{app}:ticked") > ran, what="a tick that was run")
 
 
-def test_a_stop_hands_over_at_once(fleet: Fleet, beats: Beats, ticks: Ticks) -> None:
+def test_a_stop_hands_over_at_once(beats: Beats) -> None:
+    """It gives the lock back; the other needn't wait until nobody has renewed it for a while."""
     old = beats.sender()
-    begun = time.monotonic()
-    ticks.watch(begun, 3)
+    other = beats.other(old)
+    holder, _ = beats.lock()
+    before = len(beats.sent(other))
     beats.systemctl(old, "stop")
-    (other,) = set(fleet) - {old}
-    beats.wait_for_only(other)
-    stopped = time.monotonic()
-    ticks.watch(stopped, 3)
-    print(f"\nTERM: longest time without a tick {ticks.gap(begun):.1f} s")
-    assert ticks.gap(begun) < 6  # it looks for the lock each 2 s
+    assert beats.lock()[0] != holder
+    beats.wait_for_ticks(other, 3)
+    assert beats.states() == {other: SENDS}
+    last, first = beats.sent(old)[-1], beats.sent(other)[before]
+    print(f"\nTERM: {first - last:.1f} s without a tick")
+    assert last < first
+    assert doubled([*beats.sent(old)[-3:], *beats.sent(other)[before:]]) == 0
     beats.systemctl(old, "start")
     assert beats.sender() == other
-    assert doubled(ticks.watch(stopped, 10)) == 0
 
 
 @pytest.mark.parametrize("what", ["process", "host"])
 def test_the_other_takes_over_from_one_that_was_killed(
-    what: str, site: Site, fleet: Fleet, variables: Variables, beats: Beats, ticks: Ticks
+    what: str, site: Site, fleet: Fleet, variables: Variables, beats: Beats
 ) -> None:
-    """The ticks' own node runs on worker2, so that no tick is lost with a node."""
+    """Of a process that was killed, the next may be the other: systemd starts one in its place."""
     if beats.sender() != "worker1":
         beats.systemctl("worker2", "stop")
-        beats.wait_for_only("worker1")
+        wait_for(lambda: beats.states() == {"worker1": SENDS}, what="worker1's turn")
         beats.systemctl("worker2", "start")
         assert beats.sender() == "worker1"
-    begun = time.monotonic()
-    ticks.watch(begun, 5)
+    beats.wait_for_ticks("worker1", 1)
+    begun = time.time()
     if what == "process":
         beats.systemctl("worker1", "kill", "--signal=KILL")
     else:
         site.docker("kill", "worker1")
-    killed = time.monotonic()
+    killed = time.time()
     limit = variables["celery_beat_takeover_timeout"]
-    wait_for(lambda: ticks.since(killed + 1.5), timeout=limit + 10, what="a tick of whoever took over")
+    _, left = beats.lock()
+    assert left < limit
+
+    def next_ones() -> list[float]:
+        times = [moment for name in fleet for moment in beats.sent(name)]
+        return sorted(moment for moment in times if moment > killed)
+
+    first = wait_for(next_ones, what="a tick of whoever took over")[0]
+    print(f"\nkilled {what}: {first - begun:.1f} s without a tick, of {limit} s")
     if what == "host":
         site.docker("start", "worker1")
         wait_for_boot(fleet["worker1"].host)
-    beats.sender()
-    times = ticks.watch(killed, 10)
-    gap = ticks.gap(begun)
-    print(f"\nkilled {what}: longest time without a tick {gap:.1f} s, of {limit} s")
-    assert gap <= limit + 2  # the tick itself, and its schedule
-    assert doubled(ticks.since(begun)) == 0
-    assert doubled([moment for moment in times if moment > killed + gap]) == 0
+    beats.wait_for_ticks(beats.sender(), 5)
+    assert doubled(next_ones()) == 0
 
 
 def test_redbeat_may_do_all_that_it_does_and_keeps_to_the_applications_keys(app: str, broker: Server) -> None:
@@ -161,62 +157,25 @@ def test_no_password_in_any_argument(fleet: Fleet, variables: Variables) -> None
         assert variables["vault_redis_app_password"] not in arguments
 
 
-def test_beats_journal_is_json(fleet: Fleet) -> None:
-    for name, worker in fleet.items():
-        said = worker.host.check_output(
-            "journalctl --quiet --output=cat --lines=50 _SYSTEMD_UNIT=%s _TRANSPORT=stdout", worker.beat
-        )
-        entries = [json.loads(line) for line in said.splitlines() if line]
-        assert {entry["node"] for entry in entries} == {f"beat@{name}"}
-
-
 # -- what beat is given
 
 
 def test_a_scheduler_that_is_not_installed_is_refused_before_anything_is_switched(site: Site, beats: Beats) -> None:
     before = beats.states()
-    run = site.playbook("playbooks/workers.yml", celery_beat_scheduler="nothing.such.Scheduler")
+    run = site.playbook("playbooks/workers.yml", "--limit=worker1", celery_beat_scheduler="nothing.such.Scheduler")
     assert run.returncode != 0
     assert "isn't used, the running one is untouched: beat's scheduler is nothing.such.Scheduler" in run.output
     assert beats.states() == before
 
 
-def test_a_beat_that_dies_fails_the_play_with_its_last_lines(site: Site, beats: Beats) -> None:
-    run = site.playbook(
-        "playbooks/workers.yml", "--tags=celery", celery_beat_scheduler="ticker.tick", celery_log_to="files"
-    )
+@pytest.fixture
+def again(fleet: Fleet) -> Iterator[None]:
+    """Afterwards worker1 has the inventory's beat."""
+    yield
+    fleet["worker1"].converge().succeeded()
+
+
+def test_a_beat_that_dies_fails_the_play_with_its_last_lines(fleet: Fleet, again: None) -> None:
+    run = fleet["worker1"].converge(celery_beat_scheduler="ticker.tick")
     assert run.returncode != 0
     assert "TypeError" in run.output
-    site.playbook("playbooks/workers.yml", "--tags=celery").succeeded()
-    beats.sender()
-
-
-# -- one, with its schedule in a file
-
-
-@pytest.fixture
-def on(site: Site) -> Iterator[Callable[[str], None]]:
-    """Have one beat with a file, on a host of the name; afterwards the inventory's own again."""
-
-    def move(name: str) -> None:
-        variables = {
-            "celery_beat_scheduler": FILE_SCHEDULER,
-            "celery_beat_enabled": f"{{{{ inventory_hostname == '{name}' }}}}",
-        }
-        site.playbook("playbooks/workers.yml", "--tags=celery", **variables).succeeded()
-
-    yield move
-    site.playbook("playbooks/workers.yml", "--tags=celery").succeeded()
-
-
-def test_a_move_stops_the_old_one_first(fleet: Fleet, on: Callable[[str], None], beats: Beats, ticks: Ticks) -> None:
-    on("worker1")
-    assert set(beats.states()) == {"worker1"}
-    begun = time.monotonic()
-    ticks.watch(begun, 3)
-    on("worker2")
-    assert set(beats.states()) == {"worker2"}
-    assert not fleet["worker1"].host.service(fleet["worker1"].beat).exists
-    assert doubled(ticks.watch(time.monotonic(), 5)) == 0
-    print(f"\nmoved: longest time without a tick {ticks.gap(begun):.1f} s")
-    assert doubled(ticks.since(begun)) == 0
