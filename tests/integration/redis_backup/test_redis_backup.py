@@ -8,6 +8,7 @@ import shlex
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -21,13 +22,13 @@ from testinfra.host import Host
 from tests.support.files import carry
 from tests.support.servers import Server
 from tests.support.site import Run, Site
+from tests.support.soak import Soak
 from tests.support.systemd import exposure
 from tests.support.waiting import PATIENCE
 
 # one of each kind; new12 is as old12
 testinfra_hosts = ["ansible://old12", "ansible://new13", "ansible://valkey13"]
 
-TASKS, RESULTS = 10_000, 1_000
 STAMP = "%Y%m%dT%H%M%SZ"
 # Passes every checksum, and no server loads it: the same key twice.
 NO_SERVER_LOADS = b"REDIS0010\xfe\x00" + b"\x00\x03one\x011" * 2 + b"\xff" + bytes(8)
@@ -93,6 +94,35 @@ class BackupHost:
         return str(self.host.check_output(f"{pids}; ls -A {self.data} /var/tmp"))
 
 
+@dataclass(frozen=True)
+class Work:
+    """Tasks that are queued, and results of others."""
+
+    tasks: int
+    results: int
+
+    def put(self, server: BackupHost) -> None:
+        """Do what the application would."""
+        app = server.celery()
+        with app.producer_or_acquire() as producer:
+            for number in range(self.tasks):
+                args, task_id = (number,), f"task-{number}"
+                app.send_task(
+                    "shop.ship", args, task_id=task_id, queue="parcels", producer=producer, ignore_result=True
+                )
+        for number in range(self.results):
+            app.backend.store_result(f"done-{number}", {"number": number}, "SUCCESS")
+
+    def is_on(self, server: BackupHost) -> None:
+        """Each task is there in its order, each result, as the application gets at them."""
+        queued = server.client().lrange("shop:parcels", 0, -1)
+        ids = [json.loads(task)["headers"]["id"] for task in reversed(queued)]
+        assert ids == [f"task-{number}" for number in range(self.tasks)]
+        app = server.celery()
+        found = [app.backend.get_task_meta(f"done-{number}")["result"] for number in range(self.results)]
+        assert found == [{"number": number} for number in range(self.results)]
+
+
 @pytest.fixture(scope="module")
 def hosts(site: Site) -> dict[str, BackupHost]:
     """The hosts of the scenario by their names."""
@@ -112,18 +142,17 @@ def here(host: Host, hosts: dict[str, BackupHost]) -> BackupHost:
 
 
 @pytest.fixture(scope="module")
-def filled(hosts: dict[str, BackupHost]) -> BackupHost:
+def work(soak: Soak) -> Work:
+    """What is restored elsewhere."""
+    return Work(soak.size(2_000, 10_000), soak.size(200, 1_000))
+
+
+@pytest.fixture(scope="module")
+def filled(hosts: dict[str, BackupHost], work: Work) -> BackupHost:
     """old12, with queued tasks and results."""
     old = hosts["old12"]
     old.client().delete("shop:parcels")  # of a run before
-    app = old.celery()
-    with app.producer_or_acquire() as producer:
-        for number in range(TASKS):
-            app.send_task(
-                "shop.ship", (number,), task_id=f"task-{number}", queue="parcels", producer=producer, ignore_result=True
-            )
-    for number in range(RESULTS):
-        app.backend.store_result(f"done-{number}", {"number": number}, "SUCCESS")
+    work.put(old)
     return old
 
 
@@ -141,15 +170,6 @@ def untouched(server: BackupHost) -> Iterator[None]:
     before = server.state()
     yield
     assert server.state() == before
-
-
-def everything_is_there(server: BackupHost) -> None:
-    """Each task in its order, each result, as the application gets at them."""
-    queued = server.client().lrange("shop:parcels", 0, -1)
-    assert [json.loads(task)["headers"]["id"] for task in reversed(queued)] == [f"task-{n}" for n in range(TASKS)]
-    app = server.celery()
-    found = [app.backend.get_task_meta(f"done-{number}")["result"] for number in range(RESULTS)]
-    assert found == [{"number": number} for number in range(RESULTS)]
 
 
 def replaced(said: str) -> str:
@@ -536,7 +556,7 @@ def test_check_mode_verifies_and_changes_nothing(
 @pytest.mark.destructive
 @pytest.mark.parametrize("name", ["new13", "valkey13"])
 def test_an_older_servers_backup_is_an_upgrade(
-    hosts: dict[str, BackupHost], fetched: dict[str, Path], name: str
+    hosts: dict[str, BackupHost], fetched: dict[str, Path], work: Work, name: str
 ) -> None:
     new = hosts[name]
     for instance, file in fetched.items():
@@ -546,13 +566,13 @@ def test_an_older_servers_backup_is_an_upgrade(
         )
         said = new.host.check_output("redis-restore --yes %s %s", instance, f"/root/{file.name}")
         new.host.check_output("rm -r %s %s %s", replaced(said), f"/root/{file.name}", f"/root/{file.name}.json")
-    everything_is_there(new)
+    work.is_on(new)
 
 
 @pytest.mark.destructive
 @pytest.mark.parametrize("name", ["new13", "valkey13"])
 def test_an_older_servers_data_directory_is_an_upgrade(
-    filled: BackupHost, hosts: dict[str, BackupHost], name: str
+    filled: BackupHost, hosts: dict[str, BackupHost], work: Work, name: str
 ) -> None:
     new = hosts[name]
     for instance in ("broker", "results"):
@@ -564,7 +584,7 @@ def test_an_older_servers_data_directory_is_an_upgrade(
         new.host.check_output(
             "chown -R %s: %s/%s && systemctl start %s", new.flavor, new.data, instance, new.unit(instance)
         )
-    everything_is_there(new)
+    work.is_on(new)
 
 
 @pytest.mark.destructive
@@ -609,7 +629,7 @@ def test_valkeys_backup_goes_to_redis(hosts: dict[str, BackupHost]) -> None:
 def test_a_full_disk_costs_no_backup_and_leaves_no_part_of_one(filled: BackupHost) -> None:
     directory = "/var/backups/redis/broker"
     filled.backup()
-    filled.host.check_output("mount -t tmpfs -o size=1m,uid=redis,gid=redis,mode=0700 tmpfs %s", directory)
+    filled.host.check_output("mount -t tmpfs -o size=128k,uid=redis,gid=redis,mode=0700 tmpfs %s", directory)
     try:
         filled.host.check_output("install -o redis -m 0600 /dev/null %s/broker-20260101T000000Z.rdb", directory)
         done = filled.host.run("redis-backup broker")
@@ -619,12 +639,13 @@ def test_a_full_disk_costs_no_backup_and_leaves_no_part_of_one(filled: BackupHos
         assert filled.host.check_output("systemctl is-failed redis-backup@broker.service") == "failed"
     finally:
         filled.host.check_output("umount %s", directory)
-    assert filled.host.file(filled.backup()).size > 2**20
+    assert filled.host.file(filled.backup()).size > 2**17
 
 
 @pytest.mark.destructive
+@pytest.mark.soak
 def test_a_destroyed_hosts_tasks_are_all_on_a_new_one(
-    site: Site, hosts: dict[str, BackupHost], fetched: dict[str, Path]
+    site: Site, hosts: dict[str, BackupHost], fetched: dict[str, Path], work: Work
 ) -> None:
     """The last test: old12 is gone after it."""
     subprocess.run(["docker", "rm", "--force", "--volumes", hosts["old12"].container], check=True, capture_output=True)
@@ -632,5 +653,5 @@ def test_a_destroyed_hosts_tasks_are_all_on_a_new_one(
         run = restore(site, "new12", instance, file)
         assert run.returncode == 0, run.output
     new = hosts["new12"]
-    everything_is_there(new)
+    work.is_on(new)
     assert consume(new, 100) == [f"task-{number}" for number in range(100)]
