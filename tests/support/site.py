@@ -45,6 +45,12 @@ class Run:
         """The output as one line, since Ansible breaks messages anywhere."""
         return " ".join(self.output.split())
 
+    @property
+    def status(self) -> dict[str, Any]:
+        """What status.yml, of a site of one application, has said as JSON."""
+        (line,) = [line.strip() for line in self.output.splitlines() if line.lstrip().startswith('{"app"')]
+        return dict(json.loads(line))
+
     def succeeded(self) -> Run:
         """Itself; the test fails if the run did."""
         assert self.returncode == 0, self.output
@@ -94,7 +100,7 @@ class Site(Inventory):
     # -- playbooks
 
     def playbook(self, name: str, *arguments: str, **extra_variables: Any) -> Run:
-        """Run a playbook, named by its path in the repository, to its end."""
+        """Run a playbook, named by its path in the repository, to its end; further ones are ``arguments``."""
         return Run(*playbooks.run(self._arguments(name, *arguments, **extra_variables)))
 
     def start(self, name: str, *arguments: str, **extra_variables: Any) -> subprocess.Popen[str]:
@@ -114,8 +120,7 @@ class Site(Inventory):
         return ["-i", self.path, str(ROOT / name), *arguments, *extra]
 
     def status(self, *arguments: str, **variables: Any) -> dict[str, Any]:
-        """The document of status.yml, for a site of one application. It changes nothing."""
+        """What status.yml says. It changes nothing."""
         run = self.playbook("playbooks/status.yml", *arguments, status_format="json", **variables).succeeded()
         assert not any(run.changed.values())
-        (line,) = [line.strip() for line in run.output.splitlines() if line.lstrip().startswith('{"app"')]
-        return dict(json.loads(line))
+        return run.status
