@@ -223,6 +223,11 @@ ROLLOUT = {
             "No answer from a@one within 60 seconds.",
         ),
         (
+            {"result": "refused", "reason": "shop registers no task."},
+            "one's last rollout was refused at 2026-11-21 02:14 UTC (release new, by alice on ctl): "
+            "shop registers no task.",
+        ),
+        (
             {"result": "interrupted", "reason": ""},
             "one's last rollout was interrupted at 2026-11-21 02:14 UTC (release new, by alice on ctl).",
         ),
