@@ -14,6 +14,7 @@ from tests.support.load import Ledger
 from tests.support.servers import Server
 from tests.support.shell import Shell
 from tests.support.site import Site
+from tests.support.soak import Soak
 from tests.support.soak import pytest_addoption as pytest_addoption
 from tests.support.soak import pytest_collection_modifyitems as pytest_collection_modifyitems
 from tests.support.soak import soak as soak
@@ -63,12 +64,17 @@ def chatlite(worker: Worker, broker: Server) -> Chatlite:
     return Chatlite(worker, broker)
 
 
+@pytest.fixture(scope="module")
+def book(broker: Server, app: str, soak: Soak) -> Ledger:
+    """The ledger of tests/apps/ledger. Its loads meet a fault with as many tasks at either rate."""
+    return Ledger(broker, app, rate=soak.size(10, 70))
+
+
 @pytest.fixture
-def ledger(broker: Server, app: str) -> Ledger:
-    """An empty ledger of tests/apps/ledger."""
-    ledger = Ledger(broker, app)
-    ledger.clear()
-    return ledger
+def ledger(book: Ledger) -> Ledger:
+    """The ledger, empty."""
+    book.clear()
+    return book
 
 
 @pytest.hookimpl(wrapper=True)

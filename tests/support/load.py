@@ -17,6 +17,7 @@ from kombu.exceptions import OperationalError
 from tests.support.servers import Server
 from tests.support.waiting import wait_for
 
+LEFT = 15  # seconds since it was fetched; one that still runs would run twice
 ERRORS = (redis.RedisError, OperationalError, OSError)
 
 
@@ -36,7 +37,7 @@ class Load:
         self._celery = Celery(broker=f"{scheme}://{broker.address}:{broker.port}/0{query}", set_as_current=False)
         self._celery.conf.broker_transport_options = {"global_keyprefix": f"{app}:", "socket_timeout": 5}
         self._login = {"userid": app, "password": broker.password(app)}
-        self._rate, self._count, self._patient, self._task = rate, count, patient, task
+        self.rate, self._count, self._patient, self._task = rate, count, patient, task
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self.submitted: list[str] = []
@@ -65,7 +66,7 @@ class Load:
         begun, before = time.monotonic(), len(self.submitted)
         while not self._done:
             number = len(self.submitted)
-            if self._stop.wait(max(0.0, begun + (number - before) / self._rate - time.monotonic())):
+            if self._stop.wait(max(0.0, begun + (number - before) / self.rate - time.monotonic())):
                 return
             task_id = f"{id(self):x}-{number}"
             self._celery.send_task(task_id=task_id, producer=producer, retry=False, **self.task(number))
@@ -89,13 +90,14 @@ class Load:
 
 
 class LedgerLoad(Load):
-    """Tasks of 10 to 200 ms of tests/apps/ledger, to its queues in turn."""
+    """Tasks of tests/apps/ledger, to its queues in turn, at whatever rate so long that BUSY of them run at a time."""
 
+    BUSY = 7  # on average: a fault meets some, and one of two hosts with ten processes can do them alone
     QUEUES = ("quick", "steady")
     hunger = 0  # megabytes that the next task of the first queue takes
 
     def task(self, number: int) -> dict[str, Any]:
-        seconds = round(random.Random(number).uniform(0.01, 0.2), 3)
+        seconds = round(random.Random(number).uniform(0.1, 1.9) * self.BUSY / self.rate, 3)
         megabytes = 0
         if number % 2 == 0:
             megabytes, self.hunger = self.hunger, 0
@@ -106,8 +108,10 @@ class LedgerLoad(Load):
 class Line:
     """A task that ran.
 
+    :param number: which one of a load, or of beat's when it was sent, in milliseconds
     :param pid: of the node's main process
     :param time: seconds of the kernel's monotonic clock, which this machine and its containers share
+    :param sender: the process that sent it, as Celery names those
     """
 
     number: int
@@ -115,6 +119,14 @@ class Line:
     pid: int
     release: str
     time: float
+    sender: str
+
+    @classmethod
+    def of(cls, text: str) -> Line:
+        """The line that tests/apps/ledger wrote."""
+        number, node, release, seconds, sender = text.split()
+        host, _, pid = node.partition("/")
+        return cls(int(number), host, int(pid), release, float(seconds), sender)
 
     @property
     def queue(self) -> str:
@@ -122,15 +134,20 @@ class Line:
 
 
 class Ledger:
-    """What tests/apps/ledger wrote down, in Redis."""
+    """What tests/apps/ledger wrote down, in Redis.
 
-    def __init__(self, broker: Server, app: str, book: str = "work") -> None:
-        self._broker, self._app, self._key = broker, app, f"{app}:{book}"
+    :param rate: tasks a second of the loads that are written here
+    """
+
+    def __init__(self, broker: Server, app: str, book: str = "work", *, rate: float = 0) -> None:
+        self._broker, self._app, self._key, self.rate = broker, app, f"{app}:{book}", rate
         self._client = broker.connect()
+        self._read = 0  # lines, of which some may be there twice
+        self._lines: dict[str, Line] = {}
 
-    def load(self, rate: float) -> LedgerLoad:
-        """Tasks that will be written here, at a rate of so many a second."""
-        return LedgerLoad(self._broker, self._app, patient=True, rate=rate)
+    def load(self) -> LedgerLoad:
+        """Tasks that will be written here."""
+        return LedgerLoad(self._broker, self._app, patient=True, rate=self.rate)
 
     def wait_for(self, count: int) -> None:
         """Wait until more than ``count`` tasks ran."""
@@ -144,24 +161,25 @@ class Ledger:
 
     def clear(self) -> None:
         self._client.delete(self._key)
+        self._read, self._lines = 0, {}
 
     def lines(self) -> list[Line]:
         """In the order in which they were written."""
-        lines = cast(list[str], self._client.lrange(self._key, 0, -1))
-        words = [line.split() for line in dict.fromkeys(lines)]
-        return [
-            Line(int(number), *self._node(node), release, float(seconds)) for number, node, release, seconds in words
-        ]
-
-    @staticmethod
-    def _node(text: str) -> tuple[str, int]:
-        host, _, pid = text.partition("/")
-        return host, int(pid)
+        more = cast(list[str], self._client.lrange(self._key, self._read, -1))
+        self._read += len(more)
+        self._lines |= {text: Line.of(text) for text in more if text not in self._lines}
+        return list(self._lines.values())
 
     def pending(self) -> int:
         """Messages that wait, or aren't acknowledged."""
         waiting = [self._client.llen(f"{self._app}:{queue}") for queue in LedgerLoad.QUEUES]
         return int(sum(waiting) + self._client.hlen(f"{self._app}:unacked"))
+
+    def age(self) -> None:
+        """Have what nodes fetched and seem to have left behind come back now, not after the visibility timeout."""
+        index, (now, _) = f"{self._app}:unacked_index", self._client.time()
+        if left := cast(list[str], self._client.zrangebyscore(index, 0, now - LEFT)):
+            self._client.zadd(index, dict.fromkeys(left, 0), xx=True)
 
     def numbers(self) -> set[int]:
         return {line.number for line in self.lines()}
@@ -197,12 +215,7 @@ class Report:
     gap: float
     releases: Counter[str]
 
-    def told(self) -> str:
-        """In words."""
-        return (
-            f"{self.submitted} submitted, {len(self.lost)} lost, {len(self.twice)} ran twice, longest gap "
-            f"{self.gap:.2f} s"
-        )
-
-    def __str__(self) -> str:
-        return f"{self.told()}, by release {dict(self.releases)}"
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What a soak writes down of it."""
+        return {"submitted": self.submitted, "lost": len(self.lost), "twice": len(self.twice), "gap": self.gap}

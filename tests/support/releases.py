@@ -122,7 +122,7 @@ class Deployments:
         return release
 
     def kill_at(self, task: str, release: Release) -> None:
-        """Kill a deployment, with all its processes, when it announces ``task`` for the last host."""
+        """Kill a deployment, with all its processes, when it announces ``task`` for the first host that it changes."""
         process = self._site.start("playbooks/deploy.yml", **release.variables)
         assert process.stdout is not None
         try:

@@ -1,8 +1,8 @@
 """The application of the tests that deploy and break things under load: it keeps a ledger of each task that ran.
 
-What ran stands in Redis, a line for each time: ``<number> <host>/<PID of the node> <release> <seconds>``, the seconds
-being the kernel's, which test hosts share, whatever time they think it is. A number that isn't there was lost, one that
-is there twice ran twice.
+What ran stands in Redis, a line for each time: ``<number> <host>/<PID of the node> <release> <seconds> <sender>``, the
+seconds being the kernel's, which test hosts share, whatever time they think it is. A number that isn't there was lost,
+one that is there twice ran twice.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import socket
 import time
+from datetime import datetime
 from functools import cache
 
 import redis
-from celery import Celery
+from celery import Celery, Task
 
 RELEASE = "one"  # a test's next release says something else
 PREFIX = os.environ["CELERY_GLOBAL_KEYPREFIX"]
@@ -57,12 +58,12 @@ def client() -> redis.Redis:
     return redis.Redis.from_url(os.environ["CELERY_BROKER_URL"], **CONNECTION)
 
 
-def note(book: str, number: int) -> None:
+def note(task: Task, book: str, number: int) -> None:
     """Write a line; again and again while Redis is away, since a task that ran has to be told.
 
     If Redis took it and couldn't say so, it is there again, to the letter: that isn't a second run.
     """
-    line = f"{number} {socket.gethostname()}/{os.getppid()} {RELEASE} {time.monotonic():.6f}"
+    line = f"{number} {socket.gethostname()}/{os.getppid()} {RELEASE} {time.monotonic():.6f} {task.request.origin}"
     while True:
         try:
             client().rpush(f"{PREFIX}{book}", line)
@@ -71,16 +72,16 @@ def note(book: str, number: int) -> None:
             time.sleep(0.2)  # between two tries
 
 
-@app.task(name="ledger.work", max_retries=20)
-def work(number: int, seconds: float, megabytes: int = 0) -> None:
+@app.task(name="ledger.work", bind=True, max_retries=20)
+def work(self: Task, number: int, seconds: float, megabytes: int = 0) -> None:
     """Take a while, and at the first try memory, then tell."""
-    taken = b"x" * (megabytes << 20) if not work.request.retries else b""
+    taken = b"x" * (megabytes << 20) if not self.request.retries else b""
     time.sleep(seconds)  # the work
     del taken
-    note("work", number)
+    note(self, "work", number)
 
 
-@app.task(name="ledger.tick")
-def tick() -> None:
-    """What beat sends."""
-    note("ticks", int(time.time()))
+@app.task(name="ledger.tick", bind=True)
+def tick(self: Task) -> None:
+    """What beat sends; its number is when, in milliseconds and a time to expire later."""
+    note(self, "ticks", round(datetime.fromisoformat(self.request.expires).timestamp() * 1000))
