@@ -57,6 +57,9 @@ molecule: scenario bootstrap+images ## One scenario, SCENARIO=redis, or all of t
 
 ##@ Measure
 
+soak: bootstrap+images ## What proves a rate, in at most an hour, into docs/measurements.md; STEPS="load" for one scenario
+	$(PYTHON) tools/soak.py $(STEPS) && code=0 || code=$$?; tools/docker_engine release; exit $$code
+
 bench: bootstrap ## Measure FIGURES="growth no-change", or all; see docs/benchmarks.md
 	@$(PYTHON) -m bench check --rounds=$(ROUNDS) $(FIGURES)
 	@$(MAKE) images bench-packages
@@ -147,5 +150,5 @@ bench-packages: bootstrap
 bootstrap+images:
 	@$(MAKE) --jobs=2 bootstrap images
 
-.PHONY: up verify down test lint unit templates molecule bench bench-docs bench-packages bootstrap images lock tables docs collection release clean help \
+.PHONY: up verify down test soak lint unit templates molecule bench bench-docs bench-packages bootstrap images lock tables docs collection release clean help \
 	ruff types yamllint ansible-lint sanity environment scenario bootstrap+images

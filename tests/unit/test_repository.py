@@ -153,7 +153,7 @@ def test_every_target_of_the_makefile_is_phony_and_public_ones_are_described() -
     targets = set(re.findall(r"^([a-z][a-z+-]*):(?!=)", makefile, re.M))
     (phony,) = re.findall(r"^\.PHONY: ((?:.*\\\n)*.*)$", makefile, re.M)
     assert targets == set(phony.replace("\\\n", " ").split())
-    for promised in ("up", "verify", "down", "test", "lint", "unit", "molecule"):
+    for promised in ("up", "verify", "down", "test", "soak", "lint", "unit", "molecule"):
         assert re.search(rf"^{promised}:.*## .", makefile, re.M)
 
 
