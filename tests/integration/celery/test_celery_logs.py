@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections import Counter
 from typing import Any
 
@@ -15,13 +14,13 @@ from tests.support.chatlite import Chatlite
 from tests.support.fleet import Substitutes, Worker
 from tests.support.load import Load
 from tests.support.servers import Server
+from tests.support.soak import Soak
 from tests.support.waiting import wait_for
 
 testinfra_hosts = ["ansible://workers"]
 pytestmark = [pytest.mark.destructive, pytest.mark.slow]
 
 RATE = 150  # tasks a second, of two lines each; so many run at least between two rotations
-ROTATIONS = 8
 SOFT = 2  # seconds
 NODES = [
     {"name": "crawler", "queues": ["crawl_queue"], "concurrency": 2, "stop_timeout": 8},
@@ -83,9 +82,10 @@ def logs(request: pytest.FixtureRequest, worker: Worker, substitutes: Substitute
     return found
 
 
-def test_no_line_is_lost_under_load(host: Host, logs: Logs, broker: Server) -> None:
-    """While the files are rotated again and again."""
-    before = time.monotonic()
+@pytest.mark.soak
+def test_no_line_is_lost_under_load(host: Host, logs: Logs, broker: Server, soak: Soak) -> None:
+    """While the files are rotated again and again, less often than it takes to remove one."""
+    rotations = soak.size(3, 12)
     rotate = f"logrotate --force /etc/logrotate.d/{logs.app}"
     if logs.to == "journal":
         rotate = "journalctl --rotate"
@@ -99,18 +99,24 @@ def test_no_line_is_lost_under_load(host: Host, logs: Logs, broker: Server) -> N
 
     with Load(broker, logs.app, rate=RATE, name="app.tasks.misc.echo", args=("x",), queue="crawl_queue") as load:
         go_on()
-        for _ in range(ROTATIONS):
+        for _ in range(rotations):
             host.check_output(rotate)
             go_on()
     ids = load.submitted
     wait_for(lambda: len(logs.counted()) == 2 * len(ids), what="two lines of every task")
-    took = time.monotonic() - before
-    counted = logs.counted()
-    assert counted == Counter((task, what) for task in ids for what in ("received", "succeeded"))
-    print(f"\n{logs.to}, {logs.form}: {sum(counted.values())} lines in {took:.0f} s, {ROTATIONS} rotations, none lost")
+    counted, expected = logs.counted(), Counter((task, what) for task in ids for what in ("received", "succeeded"))
+    ran = Counter(task for task, what in counted.elements() if what == "succeeded")
+    soak.measured(
+        f"{logs.form} logs ({logs.to}) rotated {rotations} times: {(expected - counted).total()} of "
+        f"{expected.total():,} lines missing",
+        submitted=len(ids),
+        lost=len(set(ids) - set(ran)),
+        twice=sum(times > 1 for times in ran.values()),
+    )
+    assert counted == expected
     if logs.to == "files":
         rotated = host.check_output("ls /var/log/%s", logs.app).split()
-        assert f"crawler-1.log.{ROTATIONS}.gz" in rotated  # a process of the pool wrote between any two of them
+        assert f"crawler-1.log.{rotations}.gz" in rotated  # a process of the pool wrote between any two of them
         assert not [name for name in rotated if name.endswith(".backup")]
 
 
