@@ -30,7 +30,14 @@ from app.tasks.crawl import crawl_site
 result = crawl_site.apply_async(("http://testsite/until/{page}", 0), queue={queue!r}).id
 """
 END = "import urllib.request; urllib.request.urlopen('http://testsite/end/{page}').read()"
-PING = "result = len(app.control.ping(timeout=1, limit={count}))"
+# A broker that is away is no answer.
+PING = """
+from kombu.exceptions import OperationalError
+try:
+    result = len(app.control.ping(timeout=1, limit={count}))
+except (OperationalError, *app.connection().connection_errors):
+    result = 0
+"""
 SEND = """
 from app.tasks.misc import echo
 send = lambda n: echo.apply_async((str(n),), queue={queue!r}, priority=n % 4 * 3, **{options!r}).id

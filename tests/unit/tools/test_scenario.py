@@ -82,7 +82,7 @@ def test_the_tests_are_the_scenarios_own_and_those_that_it_adds() -> None:
     (call,) = run.calls
     suites = {Path(word).parent.name for word in call if word.endswith(".py")}
     assert suites == {"site", "app", "celery", "redis"}
-    assert call[call.index("-m") + 1] == "not destructive"
+    assert call[call.index("-m") + 1] == "not destructive and not slow"
     assert f"--ansible-inventory={ROOT}/molecule/default/inventory" in call
 
 
