@@ -1,7 +1,7 @@
 """Install Debian packages, asking dpkg first: where all are installed that costs a tenth of ansible.builtin.apt.
 
-Arguments: ``name`` (list of package names), ``start`` (bool, default true; false keeps the packages' services from
-being started while they are installed) and ``mask`` (units that may never run, masked before the packages bring them).
+Arguments: ``name`` (list of package names), ``others`` (further ones, installed with them if anything is) and ``mask``
+(units that may never run, masked before the packages bring them).
 Returns ``versions`` (package -> upstream version, of those that are installed) beside what ansible.builtin.apt returns,
 whose check mode and diff it has.
 """
@@ -34,7 +34,7 @@ class ActionModule(LookFirst):
     MODULE = "ansible.builtin.apt"
     ARGUMENT_SPEC: ClassVar[dict[str, Any]] = {
         "name": {"type": "list", "elements": "str", "required": True},
-        "start": {"type": "bool", "default": True},
+        "others": {"type": "list", "elements": "str", "default": []},
         "mask": {"type": "list", "elements": "str", "default": []},
     }
 
@@ -53,15 +53,13 @@ class ActionModule(LookFirst):
 
     def send(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         packages: dict[str, Any] = {
-            "name": arguments["name"],
+            "name": list(dict.fromkeys(arguments["name"] + arguments["others"])),
             "install_recommends": False,
             "update_cache": True,
             "cache_valid_time": CACHE_SECONDS,
         }
         if not self._task.check_mode:
             self._mask(arguments["mask"])
-            if not arguments["start"]:
-                packages["policy_rc_d"] = 101
         return {**super().send(packages, variables), "versions": versions(self.ask(self.look(arguments)))}
 
     def _mask(self, units: list[str]) -> None:

@@ -15,12 +15,17 @@ options:
     type: list
     elements: str
     required: true
-  start:
-    description: Whether the packages may start their services while they are installed.
-    type: bool
-    default: true
+  others:
+    description:
+      - Packages that tasks to come ask for. Where one of O(name) is missing, they are installed with it, in one
+        transaction of apt. That they are missing alone is left to those tasks.
+    type: list
+    elements: str
+    default: []
   mask:
-    description: Units that may never run on this host, masked before the packages bring them.
+    description:
+      - Units that may never run on this host, masked before the packages bring them. Debian's packages don't start
+        what is masked.
     type: list
     elements: str
     default: []
@@ -35,13 +40,17 @@ EXAMPLES = """
 - name: Install the server without starting it
   celeriac.fleet.debian_packages:
     name: [redis-server, redis-tools]
-    start: false
     mask: [redis-server.service]
+
+- name: Install what this role needs, and with it what the next one does
+  celeriac.fleet.debian_packages:
+    name: [python3-venv]
+    others: [logrotate]
 """
 
 RETURN = """
 versions:
-  description: Package to upstream version, of those packages that are installed.
+  description: Package to upstream version, of those of O(name) that are installed.
   returned: always
   type: dict
   sample: {redis-server: 7.0.15}

@@ -36,7 +36,7 @@ settings.load_profile("celeriac")
 compile_once()
 init_plugin_loader([])  # from here on our collection can be imported
 
-from ansible_collections.celeriac.fleet.plugins.action import managed_files  # noqa: E402 - after the setting
+from ansible_collections.celeriac.fleet.plugins.action import debian_packages, managed_files  # noqa: E402 - after the setting
 from ansible_collections.celeriac.fleet.plugins.plugin_utils.look_first import validated  # noqa: E402 - after the setting
 from ansible_collections.celeriac.fleet.plugins.plugin_utils.site_roles import site_roles  # noqa: E402 - after the setting
 
@@ -188,7 +188,17 @@ def files(inventory: Inventory, role: str, host: str, **more: Any) -> dict[str, 
     return _rendered[key]
 
 
-def _files(inventory: Inventory, role: str, host: str, more: Mapping[str, Any]) -> Iterator[tuple[str, File]]:
+def packages(inventory: Inventory, role: str, host: str) -> list[dict[str, list[str]]]:
+    """What the role has Debian's packages installed with on the host: ``name`` and ``others`` of each task."""
+    templar, tasks = _role(inventory, role, host, "celeriac.fleet.debian_packages", {})
+    found = [validated(debian_packages.ActionModule.ARGUMENT_SPEC, templar.template(task)) for task in tasks]
+    return [{key: task[key] for key in ("name", "others")} for task in found]
+
+
+def _role(
+    inventory: Inventory, role: str, host: str, action: str, more: Mapping[str, Any]
+) -> tuple[Templar, list[Any]]:
+    """A templar with the role's variables on the host, and the arguments of the role's tasks with an action."""
     loader, directory = inventory.loader, ROOT / "roles" / role
 
     def trusted(name: str) -> Any:
@@ -208,9 +218,14 @@ def _files(inventory: Inventory, role: str, host: str, more: Mapping[str, Any]) 
     paths = sorted(directory.glob("tasks/*.yml"))
     steps = [step for path in paths for step in trusted(str(path.relative_to(directory)))]
     flat = [each for step in steps for each in [step, *step.get("block", [])]]
-    tasks = [task["celeriac.fleet.managed_files"] for task in flat if "celeriac.fleet.managed_files" in task]
+    return Templar(loader=loader, variables=variables), [task[action] for task in flat if action in task]
+
+
+def _files(inventory: Inventory, role: str, host: str, more: Mapping[str, Any]) -> Iterator[tuple[str, File]]:
+    directory = ROOT / "roles" / role
+    templar, tasks = _role(inventory, role, host, "celeriac.fleet.managed_files", more)
     assert tasks, f"{role} has no task that writes files"
-    templar = Templar(loader=loader, variables=variables)
+    variables = templar.available_variables
     for task in tasks:
         for unexpanded in validated(managed_files.ARGUMENT_SPEC, templar.template(task))["files"]:
             for entry, item in managed_files.expand(unexpanded):

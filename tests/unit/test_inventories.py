@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 import test_hosts
 
-from tests.support.harness import ENVIRONMENTS, ROOT, SECRETS, Inventory, files, read_yaml
+from tests.support.harness import (
+    ENVIRONMENTS,
+    ROOT,
+    SECRETS,
+    Inventory,
+    files,
+    packages,
+    read_yaml,
+    role_hosts,
+)
 
 INVENTORIES = ROOT / "inventories"
 DEVELOPMENT = {"development"}  # whose secrets are made on first use
@@ -194,3 +203,18 @@ def test_a_consumer_trusts_an_authority_on_the_hosts_where_it_is() -> None:
     more = {"broker_consumers": [hello], "redis_tls_ca_certificate": "/etc/ssl/certs/corp.pem"}
     inventory = Inventory(INVENTORIES / "production", **SECRETS, **more)
     assert inventory.evaluate("worker1", "broker_urls.hello").endswith("&ssl_ca_certs=/etc/ssl/certs/corp.pem")
+
+
+@EVERY
+def test_the_first_role_of_a_host_brings_the_packages_of_all(environment: str) -> None:
+    """In one transaction of apt."""
+    inventory = Inventory(INVENTORIES / environment, **SECRETS)
+    for host in inventory.groups["all"]:
+        tasks = [
+            task
+            for role, hosts in role_hosts(str(inventory.source)).items()
+            if host in hosts
+            for task in packages(inventory, role, host)
+        ]
+        first, *later = [set(task["name"]) for task in tasks]
+        assert first | set(tasks[0]["others"]) == first.union(*later), host

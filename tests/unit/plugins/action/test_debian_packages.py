@@ -41,15 +41,19 @@ def test_what_only_left_its_configuration_is_not_installed(action: Any) -> None:
     (arguments,) = apt_calls(action)
     assert arguments["name"] == ["redis-server", "logrotate"]
     assert arguments["install_recommends"] is False
-    assert "policy_rc_d" not in arguments
 
 
-@pytest.mark.parametrize(("check", "held"), [(False, True), (True, False)])
-def test_services_are_held_back_on_request_but_not_in_check_mode(action: Any, check: bool, held: bool) -> None:
-    action._task = SimpleNamespace(args={"name": ["x"], "start": False}, check_mode=check)
-    action.run()
-    (arguments,) = apt_calls(action)
-    assert ("policy_rc_d" in arguments) is held
+def test_what_others_will_ask_for_comes_in_the_same_transaction(action: Any) -> None:
+    action._task.args = {"name": ["redis-server", "logrotate"], "others": ["python3-venv", "logrotate"]}
+    result = action.run()
+    assert [arguments["name"] for arguments in apt_calls(action)] == [["redis-server", "logrotate", "python3-venv"]]
+    assert result["versions"] == {"redis-server": "7.0.15"}
+
+
+def test_what_others_will_ask_for_is_no_reason_to_install(action: Any) -> None:
+    action._task.args = {"name": ["redis-server"], "others": ["python3-venv"]}
+    assert not action.run()["changed"]
+    assert apt_calls(action) == []
 
 
 @pytest.mark.parametrize(("check", "masked"), [(False, ["systemctl mask -- a.service 'b c.service'"]), (True, [])])
