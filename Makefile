@@ -29,6 +29,7 @@ SCENARIOS := $(sort $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/m
 
 ##@ Rehearse an environment on test hosts: ENV=development (default) or another
 
+up: export CELERIAC_BEGAN := $(shell date +%s.%N)
 up: environment bootstrap+images ## Start one test host per inventory host, converge, deploy, run real tasks
 	$(PYTHON) tools/rehearse.py up $(ENV)
 

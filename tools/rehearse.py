@@ -10,7 +10,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,7 +27,46 @@ UNITS = (
     "find /etc/systemd/system -mindepth 1 -maxdepth 1 -type f -o -type d -name '*.d' | "
     "sed 's|.*/||; s|\\.d$||; s|@\\.|@*.|' | xargs systemctl list-units --output=json"
 )
+BEGAN = "CELERIAC_BEGAN"  # when make began, in seconds since the epoch
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+# What `make up` spends its seconds on. Those of site.yml are told apart by its tasks' names, the first that matches.
+BEFORE, HOSTS, FIRST_TASK, REST = "virtualenv and images", "hosts", "first task", "everything else"
+TASKS = (
+    (r"install \| Install ", "packages"),
+    (r"celeriac\.fleet\.app : release \||celeriac\.fleet\.celery : check \|", "release"),
+    (r"celeriac\.fleet\.redis : (?!look)", "Redis"),
+    (r"celeriac\.fleet\.celery : ", "nodes"),
+)
+HEADER = re.compile(r"(?:PLAY|TASK|RUNNING HANDLER) (?:\[(?P<name>.*)\]|RECAP) \**$")
+
+
+class Split:
+    """How many seconds each part of what `make up` does has taken, in the order of their beginnings.
+
+    :param began: when the first part, ``BEFORE``, began, in seconds since the epoch
+    """
+
+    def __init__(self, began: float, clock: Callable[[], float] = time.time) -> None:
+        self.clock, self.since, self.part = clock, began, BEFORE
+        self.seconds: dict[str, float] = {}
+
+    def enter(self, part: str) -> None:
+        """End the part before, and begin this one or go on with it."""
+        now = self.clock()
+        self.seconds[self.part] = self.seconds.get(self.part, 0.0) + now - self.since
+        self.part, self.since = part, now
+
+    def read(self, line: str) -> None:
+        """Enter the part that begins with a line of ansible-playbook's, if one does."""
+        if header := HEADER.match(ESCAPES.sub("", line).strip()):
+            name = header["name"] or ""
+            self.enter(next((part for pattern, part in TASKS if re.search(pattern, name)), REST))
+
+    def line(self) -> str:
+        """All parts, and their sum."""
+        parts = ", ".join(f"{part} {seconds:.1f}" for part, seconds in self.seconds.items() if part != REST)
+        rest, sum_ = self.seconds.get(REST, 0.0), sum(self.seconds.values())
+        return f"seconds: {parts}, {REST} {rest:.1f}; in all {sum_:.1f}"
 
 
 def give_up(message: str) -> NoReturn:
@@ -62,8 +102,11 @@ class Rehearsal:
         if not (self.source / "group_vars" / "all" / "vault.yml").exists():
             (self.directory / "zz_secrets.yml").symlink_to(SHARED / "secrets.yml")
 
-    def playbook(self, playbook: str, *, quiet: bool = False) -> str:
-        """Run a playbook on the rehearsal's hosts; its output, which is also shown unless ``quiet``."""
+    def playbook(self, playbook: str, *, quiet: bool = False, read: Callable[[str], None] | None = None) -> str:
+        """Run a playbook on the rehearsal's hosts; its output, which is also shown unless ``quiet``.
+
+        :param read: what gets each line as it comes
+        """
         command = ["ansible-playbook", "-i", str(self.directory.relative_to(ROOT)), playbook]
         environ = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
         if sys.stdout.isatty():
@@ -74,6 +117,8 @@ class Rehearsal:
         ) as process:
             for line in process.stdout or ():
                 lines.append(line)
+                if read:
+                    read(line)
                 if not quiet:
                     print(line, end="", flush=True)
         output = "".join(lines)
@@ -101,15 +146,18 @@ class Rehearsal:
 
 def up(rehearsal: Rehearsal) -> None:
     """Start the hosts, apply site.yml, submit work, and say what is there."""
+    split = Split(float(os.environ.get(BEGAN) or time.time()))
+    split.enter(HOSTS)
     rehearsal.link()
     print(f"Starting the hosts of inventories/{rehearsal.environment} ...", flush=True)
     rehearsal.playbook("molecule/shared/create.yml", quiet=True)
-    output = ESCAPES.sub("", rehearsal.playbook("site.yml"))
+    split.enter(REST)
+    output = ESCAPES.sub("", rehearsal.playbook("site.yml", read=split.read))
     changes = {match["host"]: int(match["changed"]) for match in RECAP.finditer(output)}
-    print("\n".join(["", *summary(rehearsal, changes)]))
+    print("\n".join(["", *summary(rehearsal, changes, split)]))
 
 
-def summary(rehearsal: Rehearsal, changes: dict[str, int]) -> Iterator[str]:
+def summary(rehearsal: Rehearsal, changes: dict[str, int], split: Split) -> Iterator[str]:
     """The lines that ``make up`` ends with."""
     inventory = rehearsal.inventory()
     hosts = inventory["_meta"]["hostvars"]
@@ -140,12 +188,16 @@ def summary(rehearsal: Rehearsal, changes: dict[str, int]) -> Iterator[str]:
     if len(answered) != nodes:
         give_up("the hosts are up, but not every node answers.")
     if "rehearsal_command" in variables:
+        split.enter(FIRST_TASK)
         work = rehearsal.run(worker, f"{app}-run", *variables["rehearsal_command"])
         yield from (f"  {line}" for line in work.stdout.splitlines())
         if work.returncode:
             give_up(f"the hosts are up, but the work submitted to them wasn't done: {work.stderr.strip()}")
     else:
         yield "  no work submitted: set rehearsal_command to a command of the application that submits some"
+    split.enter(REST)
+    yield ""
+    yield f"  {split.line()}"
     yield ""
     yield "Next:"
     env = "" if rehearsal.environment == "development" else f" ENV={rehearsal.environment}"
