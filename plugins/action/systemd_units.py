@@ -41,20 +41,28 @@ def look(arguments: Mapping[str, Any]) -> str:
     )
 
 
-def nothing_to_do(said: str, arguments: Mapping[str, Any]) -> bool:
-    """Whether the module would change nothing, by what ``look`` printed."""
+def seen(said: str, arguments: Mapping[str, Any]) -> tuple[systemd_state.Seen, set[str]] | None:
+    """The units, and the names of what matches ``retire``, as ``look`` printed them; None without an answer."""
     shown, *rest = said.split("\n==\n", 1)
     states, wanted = systemd_state.parse_show(shown), names(arguments)
     parts = sections("".join(rest))
     if len(parts) != 2 or len(states) != len(wanted) or not all("LoadState" in state for state in states):
-        return False  # systemctl gave no answer
+        return None
     matching, changed = parts
     found = {line.split()[0].rpartition("/")[2].removesuffix(".d") for line in matching}
     pids = {line.removeprefix("replaced ") for line in changed if line.startswith("replaced ")}
-    seen = systemd_state.Seen(dict(zip(wanted, states, strict=True)), last_changes(changed), pids)
+    return systemd_state.Seen(dict(zip(wanted, states, strict=True)), last_changes(changed), pids), found
+
+
+def nothing_to_do(said: str, arguments: Mapping[str, Any]) -> bool:
+    """Whether the module would change nothing, by what ``look`` printed."""
+    answer = seen(said, arguments)
+    if answer is None:
+        return False
+    units, found = answer
     kept = {*(unit["name"] for unit in arguments["units"]), *arguments["keep"]}
     return not systemd_state.strangers(found, kept) and systemd_state.settled(
-        arguments["units"], arguments["mask"], seen
+        arguments["units"], arguments["mask"], units
     )
 
 

@@ -107,7 +107,7 @@ import re
 import socket
 import textwrap
 import time
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celeriac.fleet.plugins.module_utils.app_releases import LIVE
@@ -127,6 +127,39 @@ COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 TAIL = 15  # lines
 SLICE = 2.0  # seconds that nodes are asked for, between two looks at their units
 ANSWER = 1.0  # seconds that a node may take to answer, while it drains
+STRING: dict[str, Any] = {"type": "str", "required": True}
+STRINGS: dict[str, Any] = {"type": "list", "elements": "str", "required": True}
+PATH: dict[str, Any] = {"type": "path", "required": True}
+ARGUMENT_SPEC: dict[str, Any] = {
+    "app": STRING,
+    "nodes": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {
+            "name": STRING,
+            "queues": STRINGS,
+            "unit": STRING,
+            "log": {"type": "path"},
+            "inputs": {"type": "list", "elements": "path", "default": []},
+            "stop_timeout": {"type": "int", "default": 660},
+        },
+    },
+    "target": STRING,
+    "fleet_queues": STRINGS,
+    "directory": PATH,
+    "virtualenv": PATH,
+    "environment_file": PATH,
+    "user": STRING,
+    "program": {"type": "dict", "no_log": True},  # long, for no log
+    "undo": {"type": "path"},
+    "trail": {"type": "path"},
+    "by": {"type": "str", "default": ""},
+    "controller": {"type": "str", "default": ""},
+    "timeout": {"type": "int", "default": 60},
+    "restart": {"type": "bool", "default": False},
+    "batch": {"type": "int", "default": 1},
+}
 
 
 def size(path: str) -> int:
@@ -414,43 +447,7 @@ class Rollout:
 
 
 def main() -> None:
-    string = {"type": "str", "required": True}
-    path = {"type": "path", "required": True}
-    strings = {"type": "list", "elements": "str", "required": True}
-    module = AnsibleModule(
-        argument_spec={
-            "app": string,
-            "nodes": {
-                "type": "list",
-                "elements": "dict",
-                "required": True,
-                "options": {
-                    "name": string,
-                    "queues": strings,
-                    "unit": string,
-                    "log": {"type": "path"},
-                    "inputs": {"type": "list", "elements": "path", "default": []},
-                    "stop_timeout": {"type": "int", "default": 660},
-                },
-            },
-            "target": string,
-            "fleet_queues": strings,
-            "directory": path,
-            "virtualenv": path,
-            "environment_file": path,
-            "user": string,
-            "program": {"type": "dict", "no_log": True},  # long, for no log
-            "undo": {"type": "path"},
-            "trail": {"type": "path"},
-            "by": {"type": "str", "default": ""},
-            "controller": {"type": "str", "default": ""},
-            "timeout": {"type": "int", "default": 60},
-            "restart": {"type": "bool", "default": False},
-            "batch": {"type": "int", "default": 1},
-        },
-        supports_check_mode=True,
-    )
-    Rollout(module).run()
+    Rollout(AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)).run()
 
 
 if __name__ == "__main__":

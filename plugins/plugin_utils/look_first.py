@@ -70,7 +70,8 @@ class LookFirst(ActionBase):
         super().run(tmp, task_vars)
         variables = task_vars or {}
         arguments = self.prepared(validated(self.ARGUMENT_SPEC, self._task.args), variables)
-        result = self.settled(self.ask(self.look(arguments)), arguments)
+        command = self.look(arguments)
+        result = self.settled(self.ask(command), arguments) if command else None
         return self.send(arguments, variables) if result is None else result
 
     def prepared(self, arguments: Arguments, variables: dict[str, Any]) -> Arguments:
@@ -79,7 +80,7 @@ class LookFirst(ActionBase):
 
     @abstractmethod
     def look(self, arguments: Arguments) -> str:
-        """A shell command that changes nothing and prints what ``settled`` reads."""
+        """A shell command that changes nothing and prints what ``settled`` reads; empty if no look can settle it."""
 
     @abstractmethod
     def settled(self, said: str, arguments: Arguments) -> Result | None:

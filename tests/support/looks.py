@@ -28,11 +28,14 @@ def action(plugin: ModuleType, *, path: str = "", check: bool = False) -> Any:
     return found
 
 
-def look(plugin: ModuleType, arguments: Mapping[str, Any], path: str = "") -> tuple[dict[str, Any], Any]:
+def look(
+    plugin: ModuleType, arguments: Mapping[str, Any], path: str = "", *, check: bool = False
+) -> tuple[dict[str, Any], Any]:
     """What would be sent, and the result if this machine is settled."""
-    found = action(plugin, path=path)
+    found = action(plugin, path=path, check=check)
     complete = found.prepared(validated(found.ARGUMENT_SPEC, arguments), {})
-    return complete, found.settled(found.ask(found.look(complete)), complete)
+    command = found.look(complete)
+    return complete, found.settled(found.ask(command), complete) if command else None
 
 
 def settled(

@@ -12,15 +12,18 @@ import pwd
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
 import pytest
+from ansible.module_utils.basic import AnsibleModule
 from ansible.modules import user
 from ansible_collections.celeriac.fleet.plugins.action import app_release as release_action
 from ansible_collections.celeriac.fleet.plugins.action import celery_check as check_action
+from ansible_collections.celeriac.fleet.plugins.action import celery_rollout as rollout_action
 from ansible_collections.celeriac.fleet.plugins.action import debian_packages as packages_action
 from ansible_collections.celeriac.fleet.plugins.action import managed_files as files_action
 from ansible_collections.celeriac.fleet.plugins.action import redis_reload as reload_action
@@ -30,6 +33,7 @@ from ansible_collections.celeriac.fleet.plugins.module_utils import app_releases
 from ansible_collections.celeriac.fleet.plugins.modules import (
     app_release,
     celery_check,
+    celery_rollout,
     managed_files,
     redis_reload,
     systemd_units,
@@ -183,30 +187,43 @@ def stand_in(pretended: Systemctl, arguments: dict[str, Any], directory: Path) -
     program.chmod(0o755)
 
 
+def pretend(units: dict[str, dict[str, str]], replaced: str, root: Path) -> Systemctl:
+    """A systemctl with ``units``, whose files ``older`` and ``newer`` are in ``root``."""
+    for name, moment in (("older", BEFORE), ("newer", AFTER)):
+        (root / name).touch()
+        os.utime(root / name, (moment, moment))
+    places = {"older": f"{root}/older", "newer": f"{root}/newer", "older newer": f"{root}/older {root}/newer"}
+    pretended = Systemctl()
+    pretended.units = {
+        name: {**unit, **{key: places.get(unit[key], "") for key in ("FragmentPath", "DropInPaths")}}
+        | {"MainPID": replaced if unit["MainPID"] == "replaced" else unit["MainPID"]}
+        for name, unit in units.items()
+    }
+    return pretended
+
+
+@contextmanager
+def instead(pretended: Systemctl, root: Path) -> Iterator[None]:
+    """Modules of this process have ``pretended`` for systemctl."""
+    with (
+        patch.object(AnsibleModule, "run_command", lambda _module, command: pretended.run(command)),
+        patch.object(AnsibleModule, "get_bin_path", lambda *_args, **_kwargs: "systemctl"),
+        patch.object(systemd_state, "SYSTEM", f"{root}/system"),
+    ):
+        yield
+
+
 @given(unit_sets(), SHOWN)
 def test_units(scratch: Path, replaced: str, arguments: dict[str, Any], units: dict[str, dict[str, str]]) -> None:
     with TemporaryDirectory() as directory:
         root = Path(directory)
-        for name, moment in (("older", BEFORE), ("newer", AFTER)):
-            (root / name).touch()
-            os.utime(root / name, (moment, moment))
-        places = {"older": f"{root}/older", "newer": f"{root}/newer", "older newer": f"{root}/older {root}/newer"}
-        pretended = Systemctl()
-        pretended.units = {
-            name: {**unit, **{key: places.get(unit[key], "") for key in ("FragmentPath", "DropInPaths")}}
-            | {"MainPID": replaced if unit["MainPID"] == "replaced" else unit["MainPID"]}
-            for name, unit in units.items()
-        }
+        pretended = pretend(units, replaced, root)
         wanted = {
             **arguments,
             "units": [{**unit, "inputs": [f"{root}/{name}" for name in unit["inputs"]]} for unit in arguments["units"]],
         }
         stand_in(pretended, wanted, root)
-        with (
-            patch.object(systemd_units.AnsibleModule, "run_command", lambda _module, command: pretended.run(command)),
-            patch.object(systemd_units.AnsibleModule, "get_bin_path", lambda *_args, **_kwargs: "systemctl"),
-            patch.object(systemd_state, "SYSTEM", f"{root}/system"),
-        ):
+        with instead(pretended, root):
             settled, module = looks.settled(units_action, systemd_units, wanted, scratch, directory)
         event(f"settled: {settled}")
         assert not module.get("failed")
@@ -215,6 +232,39 @@ def test_units(scratch: Path, replaced: str, arguments: dict[str, Any], units: d
         shown = [pretended.units.get(unit["name"], UNKNOWN) for unit in wanted["units"]]
         masked = any(state["LoadState"] == "masked" for state in shown)
         assert settled or module["changed"] or systemd_state.unread(shown) or masked or wanted["retire"]
+
+
+# -- celery_rollout, in check mode
+
+NODES = ("shop-worker@a.service", "shop-worker@b.service")
+TARGET = "shop-workers.target"
+
+
+@given(st.fixed_dictionaries(dict.fromkeys((TARGET, *NODES), states())), st.booleans())
+def test_rollouts(scratch: Path, replaced: str, units: dict[str, dict[str, str]], restart: bool) -> None:
+    with TemporaryDirectory() as directory:
+        root = Path(directory)
+        pretended = pretend(units, replaced, root)
+        arguments = {
+            **dict.fromkeys(("app", "user"), "shop"),
+            **dict.fromkeys(("directory", "virtualenv", "environment_file"), f"{root}/none"),
+            "fleet_queues": [],
+            "target": TARGET,
+            "nodes": [{"name": unit[12:13], "unit": unit, "queues": [], "inputs": []} for unit in NODES],
+            "restart": restart,
+        }
+        stand_in(pretended, rollout_action.units(arguments), root)
+        with instead(pretended, root):
+            sent, result = looks.look(rollout_action, arguments, directory, check=True)
+            module = run_module(celery_rollout, sent, scratch, check=True)
+        event(f"settled: {result is not None}")
+        assert not module.get("failed")
+        assert result is None or {key: module[key] for key in result} == result
+        shown = [pretended.units[unit] for unit in (TARGET, *NODES)]
+        assert (
+            result or restart or module["changed"] or systemd_state.unread(shown) or shown[0]["LoadState"] == "masked"
+        )
+        assert pretended.did == []
 
 
 # -- redis_reload

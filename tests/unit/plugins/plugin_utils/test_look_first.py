@@ -56,6 +56,12 @@ def test_a_settled_host_costs_one_command(action: Any) -> None:
     assert action.did == ["{ echo a; } | cat"]
 
 
+def test_without_a_command_the_module_is_sent_unasked(action: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Action, "look", lambda *_: "")
+    assert action.run()["changed"]
+    assert [list(call) for call in action.did] == [["module_name", "module_args", "task_vars"]]
+
+
 def test_any_other_host_is_sent_the_module_with_complete_arguments(action: Any) -> None:
     action._task.args = {"wanted": "b", "count": "7", "entries": [{"path": "~/x"}]}
     assert action.run(task_vars={"x": 1}) == {"changed": True}
