@@ -19,11 +19,16 @@ import shlex
 from typing import Any, ClassVar
 
 from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
 from ansible_collections.celeriac.fleet.plugins.plugin_utils import specs
 from ansible_collections.celeriac.fleet.plugins.plugin_utils.look_first import LookFirst
 
 FLAVORS = tuple(specs.options("redis")["redis_flavor"]["choices"])
 SYSCTL = ("vm.overcommit_memory", "net.core.somaxconn")
+LACKING = (
+    "vm.overcommit_memory is {}, and a container can't set it: set it to 1 on the machine beneath, or a snapshot of "
+    "Redis fails when memory is short."
+)
 # Each line of a file with its path before it.
 LINES = "grep -H ^ -- {} 2>/dev/null"
 
@@ -93,4 +98,8 @@ class ActionModule(LookFirst):
         found = seen(said, arguments["flavor"])
         if not found["memory"]:
             raise AnsibleActionFail("/proc/meminfo has no MemTotal: is this Linux?")
+        overcommit = found["sysctl"].get("vm.overcommit_memory", "unknown")
+        if found["container"] and overcommit != 1:
+            action: ActionBase = self
+            action._display.warning(LACKING.format(overcommit))
         return {"changed": False, **found}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 from ansible_collections.celeriac.fleet.plugins.action import redis_host as host
@@ -78,3 +79,14 @@ def test_the_command_runs_and_says_how_much_memory_there_is(flavor: str) -> None
     assert done.returncode == 0
     assert done.stderr == ""
     assert host.seen(done.stdout, flavor)["memory"] > 2**20
+
+
+@pytest.mark.parametrize(("container", "overcommit", "warned"), [(True, 0, True), (True, 1, False), (False, 0, False)])
+def test_what_a_container_can_not_have_is_a_warning(
+    container: bool, overcommit: int, warned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(host.ActionModule, "_display", SimpleNamespace(warning=said.append), raising=False)
+    text = SAID.replace("memory 0", f"memory {overcommit}").replace("container\n", "container\n" if container else "")
+    object.__new__(host.ActionModule).settled(text, {"flavor": "redis"})
+    assert ["vm.overcommit_memory is 0, and a container can't set it" in line for line in said] == [True] * warned
