@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,23 @@ def test_every_test_with_the_marker_is_in_a_scenario_of_the_soak() -> None:
         assert marked & there
         reached |= there
     assert marked - reached == set()
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_what_a_scenario_measured_is_written_down_however_it_ended(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a scenario that does as pytest would."""
+    line = json.dumps(asdict(KILLS))
+    script = f"echo '{line}' >\"${{PYTEST_ADDOPTS#--soak=}}\"; echo '= 1 passed in 2.00s ='; exit {code}"
+    monkeypatch.setattr(run_tests, "steps", lambda *_: [run_tests.Step("molecule-load", ["sh", "-c", script])])
+    monkeypatch.setattr(run_tests, "remove_hosts", lambda: None)
+    monkeypatch.setattr(soak, "LOGS", tmp_path / "logs")
+    monkeypatch.setattr(soak, "DOCUMENT", tmp_path / "measurements.md")
+    assert soak.run(["load"]) is (code == 0)
+    text = (tmp_path / "measurements.md").read_text()
+    assert "| 10 kills | 1,234 | 1 | 2 | 0.2 s | 4.6 to 21.0 s |" in text
+    assert f"1 passed and {code} failed in 0 s." in text
 
 
 def test_a_scenario_that_is_interrupted_ends_with_all_that_it_started() -> None:
