@@ -46,8 +46,9 @@ PREAMBLE = """\
 `make soak` writes this page. It runs the tests that prove a rate in full size, on test hosts with systemd, one scenario
 after the other: the tests of `make test` with the marker `soak`. [Guarantees](guarantees.md) says what either proves.
 
-A task is lost if it was submitted and never ran; it ran twice if it is in the ledger twice. The gap is the longest time
-without a task that ended. All nodes worked again when each of them, as the process that it is then, has done a task.
+A task is lost if it was submitted and never ran, or, where Redis alone is killed, if it isn't there though it was
+acknowledged. It ran twice if it is in the ledger twice. The gap is the longest time without a task that ended. All
+nodes worked again when each of them, as the process that it is then, has done a task.
 """
 
 
