@@ -14,22 +14,24 @@ from tests.support.servers import Server
 from tests.support.waiting import PATIENCE, wait_for
 
 PRIORITIES = (0, 3, 6, 9)
-# Each look takes a second, for which it collects answers.
-CRAWL = """
+# The answers of all nodes that are asked end it, or else its seconds do.
+INSPECT = """
+inspect = app.control.inspect(destination={addresses!r}, limit={count}, timeout=2)
+result = inspect.{what}() or {{}}
+"""
+SLOW = """
 from app.tasks.crawl import crawl_site
-task = crawl_site.apply_async(("http://testsite/slow/{seconds}", 0)).id
-for _ in range(30):
-    active = app.control.inspect(timeout=1).active() or {{}}
-    nodes = [node.partition("@")[0] for node, tasks in active.items() if task in [each["id"] for each in tasks]]
-    if nodes:
-        break
-result = [task, *nodes]
+result = crawl_site.apply_async(("http://testsite/slow/{seconds}", 0)).id
 """
 LASTING = """
 from app.tasks.crawl import crawl_site
 result = crawl_site.apply_async(("http://testsite/until/{page}", 0), queue={queue!r}).id
 """
 END = "import urllib.request; urllib.request.urlopen('http://testsite/end/{page}').read()"
+OUTCOME = """
+done = app.AsyncResult({task!r})
+result = [done.state, done.result["node"].partition("@")[0] if done.successful() else None]
+"""
 # A broker that is away is no answer.
 PING = """
 from kombu.exceptions import OperationalError
@@ -82,9 +84,8 @@ class Chatlite:
 
     def crawl(self, seconds: int) -> tuple[str, str]:
         """Begin a crawl of some seconds; its id, and the node that runs it."""
-        task, *nodes = self.evaluate(CRAWL.format(seconds=seconds))
-        assert nodes, f"no node began the crawl {task}"
-        return task, nodes[0]
+        task = self.evaluate(SLOW.format(seconds=seconds))
+        return task, self._began(task)
 
     @contextmanager
     def lasting(self, queue: str = "crawl_queue") -> Iterator[Crawl]:
@@ -92,9 +93,12 @@ class Chatlite:
         page = uuid.uuid4().hex
         task = self.evaluate(LASTING.format(page=page, queue=queue))
         try:
-            yield Crawl(self.worker, page, task, wait_for(lambda: self.runner(task), what="the begin of the crawl"))
+            yield Crawl(self.worker, page, task, self._began(task))
         finally:
             end(self.worker, page)
+
+    def _began(self, task: str) -> str:
+        return wait_for(lambda: self.runner(task), what=f"a node that begins {task}")
 
     def send(self, queue: str, count: int, **options: Any) -> list[str]:
         """Send echoes to a queue, the priorities in turn; their ids."""
@@ -104,20 +108,36 @@ class Chatlite:
         """The states of tasks."""
         return set(self.evaluate(f"result = [app.AsyncResult(id).state for id in {ids!r}]"))
 
+    def outcome(self, task: str) -> tuple[str, str | None]:
+        """The state of a task that says who did it, and who did it if it succeeded."""
+        state, node = self.evaluate(OUTCOME.format(task=task))
+        return state, node
+
+    def left(self, task: str, queue: str = "crawl_queue") -> tuple[int, int]:
+        """How many messages of a task wait in a queue, and how many haven't been acknowledged."""
+        mark = f'"id": "{task}"'
+        waiting = sum(mark in message for messages in self.messages(queue) for message in messages)
+        unacked = cast(list[str], self.broker.connect().hvals(f"{self.worker.app}:unacked"))
+        return waiting, sum(mark in message for message in unacked)
+
+    def inspect(self, what: str) -> dict[str, Any]:
+        """What this host's nodes answer, by their names.
+
+        :param what: a method of Celery's ``inspect``
+        """
+        addresses = [node.address for node in self.worker.running()]
+        found = self.evaluate(INSPECT.format(what=what, addresses=addresses, count=len(addresses))) if addresses else {}
+        return {address.partition("@")[0]: answer for address, answer in found.items()}
+
     def runner(self, task: str) -> str | None:
         """The node that runs a task."""
-        active = self.evaluate("result = app.control.inspect(timeout=1).active() or {}")
-        return next(
-            (node.partition("@")[0] for node, ran in active.items() if task in [one["id"] for one in ran]), None
-        )
+        active = self.inspect("active")
+        return next((node for node, ran in active.items() if task in [each["id"] for each in ran]), None)
 
     def answers(self) -> dict[str, list[str]]:
         """The nodes of this host that answer, by their names, each with its sorted queues."""
-        replies = self.evaluate("result = app.control.inspect(timeout=2).active_queues() or {}")
         return {
-            node.partition("@")[0]: sorted(queue["name"] for queue in queues)
-            for node, queues in replies.items()
-            if node.endswith(f"@{self.worker.hostname}")
+            node: sorted(queue["name"] for queue in queues) for node, queues in self.inspect("active_queues").items()
         }
 
     def wait_for_all(self) -> None:

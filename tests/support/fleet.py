@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -76,6 +77,10 @@ class Node:
         """Stop it, and wait until it is stopped."""
         self.worker.host.check_output("systemctl stop %s", self.unit)
 
+    def begin_stop(self) -> None:
+        """Have it stopped, without a wait."""
+        self.worker.host.check_output("systemctl stop --no-block %s", self.unit)
+
     def start(self) -> None:
         """Start it, and wait until systemd takes it as started."""
         self.worker.host.check_output("systemctl start %s", self.unit)
@@ -113,6 +118,13 @@ class Worker:
     def node(self, name: str) -> Node:
         """A node by its name, which the inventory need not have."""
         return next((node for node in self.nodes if node.name == name), Node(self, name))
+
+    def running(self) -> list[Node]:
+        """The nodes that systemd has running, whether the inventory has them or not."""
+        units = self.host.check_output(
+            "systemctl list-units --plain --no-legend --state=running '%s-worker@*'", self.app
+        )
+        return [self.node(name) for name in re.findall(r"-worker@(\w+)\.service", units)]
 
     @property
     def beat(self) -> str:
@@ -189,22 +201,3 @@ class Fleet(Mapping[str, Worker]):
     def main_pids(self) -> dict[str, str]:
         """Host -> the main processes of its nodes and of beat."""
         return {name: worker.main_pids() for name, worker in self.items()}
-
-
-class Substitutes:
-    """Nodes that worker hosts run in place of the inventory's."""
-
-    def __init__(self) -> None:
-        self._workers: dict[str, Worker] = {}
-
-    def run(self, worker: Worker, **variables: Any) -> Run:
-        """Run the celery role on a host with other variables."""
-        self._workers[worker.name] = worker
-        return worker.converge(**variables).succeeded()
-
-    def end(self) -> None:
-        """Bring the inventory's nodes back."""
-        for worker in self._workers.values():
-            worker.converge().succeeded()
-            # the inventory's nodes have no environment of their own
-            assert worker.host.run("ls /etc/*/worker@*.env").rc != 0
