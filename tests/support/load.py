@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Self, cast
@@ -87,6 +88,23 @@ class Load:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+class Results:
+    """The results that tasks of an application have left."""
+
+    def __init__(self, server: Server, app: str) -> None:
+        self._client, self._app = server.connect(), app
+
+    def of(self, ids: Sequence[str]) -> int:
+        """How many of these tasks have left one."""
+        keys = [f"{self._app}:celery-task-meta-{task}" for task in ids]
+        return int(self._client.exists(*keys)) if keys else 0
+
+    def wait_for_more(self, load: Load, count: int) -> None:
+        """Wait until so many more tasks of a load have left one; a busy machine may be behind its rate."""
+        least = self.of(load.submitted) + count
+        wait_for(lambda: self.of(load.submitted) >= least, what="more tasks")
 
 
 class LedgerLoad(Load):

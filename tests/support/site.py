@@ -97,6 +97,12 @@ class Site(Inventory):
         name = self.group("redis")[0]
         return Server(self.host(name), self[name], self[name]["broker_instance"])
 
+    @property
+    def results(self) -> Server:
+        """Where results are kept, on the broker's host."""
+        broker = self.broker
+        return Server(broker.host, broker.variables, broker.variables["results_instance"])
+
     # -- playbooks
 
     def playbook(self, name: str, *arguments: str, **extra_variables: Any) -> Run:

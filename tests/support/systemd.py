@@ -18,3 +18,9 @@ def exposure(host: Host, unit: str) -> float:
     rated = re.search(r"service: ([\d.]+)", said)
     assert rated, said
     return float(rated[1])
+
+
+def options_of_mounts(host: Host, pid: int) -> dict[str, str]:
+    """The mounts that a process sees, with their options."""
+    mounts = host.check_output(f"cat /proc/{pid}/mountinfo")
+    return dict(re.findall(r"^\S+ \S+ \S+ \S+ (\S+) (\S+) ", mounts, re.MULTILINE))

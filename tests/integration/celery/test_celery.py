@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pytest
 from testinfra.host import Host
@@ -20,7 +19,8 @@ testinfra_hosts = ["ansible://workers"]
 
 
 def test_each_node_answers_and_consumes_its_queues(worker: Worker, chatlite: Chatlite) -> None:
-    assert chatlite.answers() == {node.name: sorted(node.queues) for node in worker.nodes}
+    expected = {node.name: sorted(node.queues) for node in worker.nodes}
+    wait_for(lambda: chatlite.answers() == expected, what="all nodes' answers")
 
 
 def test_nothing_else_runs(host: Host, app: str, worker: Worker) -> None:
@@ -36,7 +36,7 @@ def test_each_queue_reaches_the_node_meant_for_it(worker: Worker, variables: Var
     answered = worker.evaluate(
         "from app.tasks.misc import echo\n"
         f"sent = {{queue: echo.apply_async((queue,), queue=queue) for queue in {sorted(queues)!r}}}\n"
-        "result = {queue: answer.get(timeout=30)['node'] for queue, answer in sent.items()}"
+        "result = {queue: answer.get()['node'] for queue, answer in sent.items()}"
     )
     for queue, node in answered.items():
         assert re.sub(r"\d*@.*", "", node) in served[queue]
@@ -44,11 +44,35 @@ def test_each_queue_reaches_the_node_meant_for_it(worker: Worker, variables: Var
 
 def test_options_and_limits_are_the_inventorys(worker: Worker) -> None:
     for node in worker.nodes:
-        assert set(node.definition["options"]) <= set(node.arguments())
+        for option in node.definition["options"]:
+            name, _, value = option.partition("=")
+            (given,) = [found for found in node.arguments() if found.partition("=")[0] == name]
+            # the role has its own modules imported, too
+            assert given == option or (name == "--include" and value in given.partition("=")[2].split(","))
     limits = {"MemoryMax": ("MemoryMax", "infinity"), "CPUQuota": ("CPUQuotaPerSecUSec", "infinity")}
     for node in worker.nodes:
         for directive, (shown, unlimited) in limits.items():
             assert (node.show(shown) == unlimited) == (directive not in node.definition["limits"])
+
+
+def test_a_node_has_its_niceness_and_arguments(host: Host, worker: Worker, variables: Variables) -> None:
+    for node in worker.nodes:
+        entry = next(entry for entry in variables["celery_nodes"] if node.name.rstrip("0123456789") == entry["name"])
+        assert host.check_output(f"ps -o ni= -p {node.pid}").strip() == str(entry.get("nice", 0))
+        assert set(entry.get("extra_arguments", [])) <= set(node.arguments())
+
+
+def test_settings_of_nodes_are_the_roles_whatever_the_application_sets(
+    worker: Worker, chatlite: Chatlite, variables: Variables
+) -> None:
+    if "celery_soft_shutdown_timeout" not in variables:
+        pytest.skip("the inventory leaves it to the role")
+    seen = chatlite.inspect("conf")
+    assert set(seen) == {node.name for node in worker.nodes}
+    soft = variables["celery_soft_shutdown_timeout"]
+    assert {conf["worker_soft_shutdown_timeout"] for conf in seen.values()} == {soft}
+    silent = {node.name for node in worker.nodes if node.definition["settings"]}
+    assert {name for name, conf in seen.items() if not conf["worker_send_task_events"]} == silent
 
 
 def test_log_and_pid_directories_belong_to_the_application(host: Host, app: str, worker: Worker) -> None:
@@ -73,10 +97,7 @@ def test_sandbox(host: Host, worker: Worker) -> None:
 def test_beat_fires(worker: Worker) -> None:
     if not worker.has_beat:
         pytest.skip("beat runs on another host")
-    last = (
-        "from app.tasks.monitor import report\n"
-        "result = (report.delay().get(timeout=30)['heartbeat'] or {}).get('count', 0)"
-    )
+    last = "from app.tasks.monitor import report\nresult = (report.delay().get()['heartbeat'] or {}).get('count', 0)"
     before = worker.evaluate(last)
     wait_for(lambda: worker.evaluate(last) > before, what="the next heartbeat")
 
@@ -101,122 +122,12 @@ def test_a_killed_node_is_back(worker: Worker, chatlite: Chatlite) -> None:
 
 
 @pytest.mark.destructive
-def test_stop_waits_for_the_running_task(worker: Worker, chatlite: Chatlite) -> None:
-    """The site answers after four seconds; a stop that comes meanwhile lets the crawl finish and keep its result."""
-    crawler = worker.node("crawler")
-    task, _ = chatlite.crawl(4)
-    result = f"from celery.result import AsyncResult\nresult = AsyncResult({task!r}, app=app)\n"
-    pages = result + "result = [result.state, len((result.result or {}).get('pages', []))]"
-    crawler.stop()
-    assert chatlite.evaluate(pages) == ["SUCCESS", 1]
-    assert crawler.show("Result") == "success"
-    crawler.start()
-
-
-@pytest.mark.destructive
 def test_target_stops_and_starts_all_nodes(host: Host, app: str, chatlite: Chatlite) -> None:
     host.check_output("systemctl stop %s-workers.target", app)
     listed = "systemctl list-units --plain --no-legend --state=active '%s-worker@*' | wc -l"
     wait_for(lambda: host.check_output(listed, app) == "0", what="the stop of all nodes")
     host.check_output("systemctl start %s-workers.target", app)
     chatlite.wait_for_all()
-
-
-@pytest.mark.destructive
-def test_rotation_loses_no_line(host: Host, app: str, worker: Worker) -> None:
-    def crawls(count: int) -> list[str]:
-        code = (
-            "from app.tasks.misc import echo\n"
-            f"sent = [echo.apply_async(('x',), queue='crawl_queue') for _ in range({count})]\n"
-            "[answer.get(timeout=30) for answer in sent]\nresult = [answer.id for answer in sent]"
-        )
-        return list(worker.evaluate(code))
-
-    before = crawls(20)
-    host.check_output("logrotate --force /etc/logrotate.d/%s", app)
-    after = crawls(20)
-    fresh = f"/var/log/{app}/crawler.log"
-    wait_for(lambda: all(task in host.file(fresh).content_string for task in after), what="the lines in the new file")
-    logged = host.check_output("cat %s %s.1", fresh, fresh)
-    assert [task for task in before + after if f"[{task}] received" not in logged] == []
-    assert host.file(fresh).mode == 0o640
-    assert host.file(fresh).user == app
-
-
-Pids = dict[str, int]  # node -> its main process
-
-
-@pytest.fixture(scope="module")
-def changes(host: Host, worker: Worker, variables: Variables) -> list[Pids]:
-    """The main processes before two runs, between them and after them.
-
-    The first has one node more, and another concurrency for the inventory's first; the second has neither. Before it,
-    another run wrote a file of the inventory's second node and died before the restart.
-    """
-    _, second, *_ = worker.nodes
-
-    def pids() -> Pids:
-        return {node.name: node.pid for node in [*worker.nodes, worker.node("passing")]}
-
-    definitions = [dict(definition) for definition in variables["celery_nodes"]]
-    definitions[0]["concurrency"] = 3
-    passing = {"name": "passing", "queues": ["default"], "concurrency": 1}
-    seen = [pids()]
-    worker.converge(celery_nodes=[*definitions, passing]).succeeded()
-    seen.append(pids())
-    host.check_output("touch /etc/systemd/system/%s.d/node.conf", second.unit)
-    worker.converge().succeeded()
-    return [*seen, pids()]
-
-
-def restarted(before: Pids, after: Pids) -> set[str]:
-    """The nodes whose main process is another."""
-    return {name for name in before if before[name] != after[name]}
-
-
-@pytest.mark.destructive
-def test_a_node_that_left_the_inventory_is_gone(host: Host, app: str, changes: list[Pids], worker: Worker) -> None:
-    passing = worker.node("passing")
-    assert changes[1]["passing"] != 0
-    assert changes[2]["passing"] == 0
-    assert not host.service(passing.unit).is_running
-    assert passing.show("UnitFileState") == "disabled"
-    assert not host.file(f"/etc/systemd/system/{passing.unit}.d").exists
-    assert not host.file(f"/etc/systemd/system/{app}-workers.target.wants/{passing.unit}").exists
-    assert host.run("journalctl --no-pager --unit=%s | grep -q 'Deactivated successfully'", passing.unit).rc == 0
-
-
-@pytest.mark.destructive
-def test_only_what_changed_is_restarted(changes: list[Pids], worker: Worker) -> None:
-    assert restarted(changes[0], changes[1]) == {worker.nodes[0].name, "passing"}
-
-
-@pytest.mark.destructive
-def test_a_restart_that_was_interrupted_is_made_up_for(changes: list[Pids], worker: Worker, host: Host) -> None:
-    """A run that wrote files and died before the restart leaves nothing that the next run doesn't see."""
-    assert restarted(changes[1], changes[2]) == {worker.nodes[0].name, worker.nodes[1].name, "passing"}
-    assert all(host.service(node.unit).is_running for node in worker.nodes)
-
-
-@pytest.mark.destructive
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"celery_app": "app.core.missing"}, "No module named 'app.core.missing'"),
-        (
-            {"celery_name": "chatlite", "celery_nodes": [{"name": "crawler", "queues": ["other"]}]},
-            "which no node consumes",
-        ),
-    ],
-)
-def test_a_node_that_does_not_come_up_fails_the_play_with_its_log(
-    worker: Worker, change: dict[str, Any], said: str
-) -> None:
-    broken = worker.converge(celery_ready_timeout=5, **change)
-    assert broken.returncode != 0
-    assert said in broken.output
-    assert "put back" in broken.output
-    worker.converge().succeeded()
 
 
 @pytest.mark.destructive

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import pytest
 from testinfra.host import Host
 
-from tests.support.load import Load
+from tests.support.load import Load, Results
 from tests.support.servers import Server, renewal
 from tests.support.site import Site
 from tests.support.waiting import wait_for
@@ -17,6 +17,7 @@ testinfra_hosts = ["ansible://workers"]
 pytestmark = pytest.mark.destructive
 
 TASK: dict[str, Any] = {"name": "app.tasks.misc.echo", "queue": "default"}
+ROTATE = "playbooks/rotate-redis-password.yml"
 
 
 @pytest.fixture
@@ -27,72 +28,34 @@ def broker(host: Host, site: Site) -> Server:
     return site.broker
 
 
-@pytest.fixture
-def results(broker: Server) -> Server:
-    """Where results are."""
-    return Server(broker.host, broker.variables, broker.variables["results_instance"])
-
-
-class Rotation:
-    """The application's password, which changes."""
-
-    def __init__(self, site: Site) -> None:
-        self._site = site
-
-    def rotate(self, password: str, **variables: object) -> None:
-        """Rotate to another password."""
-        rotate = "playbooks/rotate-redis-password.yml"
-        done = self._site.playbook(rotate, vault_redis_app_password=password, **variables).succeeded()
-        assert password not in done.output
-
-
-@pytest.fixture
-def rotation(site: Site) -> Iterator[Rotation]:
-    """Afterwards the password is the inventory's again."""
-    yield Rotation(site)
-    site.playbook("site.yml").succeeded()
-
-
 def may_log_in(server: Server, user: str, password: str) -> bool:
     """Whether the server takes a login."""
     answer = server.host.run(f"{server.options} AUTH {user} '{password}'").stdout.strip()
     return bool(answer == "OK")
 
 
-def test_passwords_and_certificates_change_under_load(
-    broker: Server, results: Server, app: str, site: Site, rotation: Rotation
-) -> None:
+def test_passwords_and_certificates_change_under_load(broker: Server, app: str, site: Site) -> None:
+    """There with the old password left valid and a new certificate, and back."""
     old, new = broker.password(app), "a new password, with #%@ in it"
-    before = {server.name: server.pid() for server in (broker, results)}
-    certificate = broker.host.file(f"/etc/{broker.flavor}/tls/redis.crt").content_string
-
-    def finished() -> int:
-        client = results.connect()
-        return sum(int(client.exists(f"{app}:celery-task-meta-{task_id}")) for task_id in load.submitted)
-
-    with Load(broker, app, rate=50, **TASK) as load:
-        wait_for(lambda: finished() > 20, what="the first results")
-        site.playbook("playbooks/redis.yml", **renewal([broker])).succeeded()
-        rotation.rotate(new, rotate_keep_old=True)
-        assert may_log_in(broker, app, old)
-        assert may_log_in(broker, app, new)
-        assert may_log_in(results, app, old)
-        rotation.rotate(new)
-        assert not may_log_in(broker, app, old)
-        assert not may_log_in(results, app, old)
-        assert may_log_in(broker, app, new)
-        done = finished()
-        wait_for(lambda: finished() > done + 20, what="results after the rotation")
+    servers = broker, site.results
+    before = {server.name: server.pid() for server in servers}
+    certificate = f"/etc/{broker.flavor}/tls/redis.crt"
+    first = broker.host.file(certificate).content_string
+    results = Results(site.results, app)
+    with Load(broker, app, rate=20, **TASK) as load:
+        results.wait_for_more(load, 20)
+        there = site.playbook(ROTATE, vault_redis_app_password=new, rotate_keep_old=True, **renewal([broker]))
+        assert new not in there.succeeded().output
+        assert all(may_log_in(server, app, password) for server, password in product(servers, (old, new)))
+        results.wait_for_more(load, 20)
+        back = site.playbook(ROTATE)
+        assert old not in back.succeeded().output
+        assert all(may_log_in(server, app, old) for server in servers)
+        assert not any(may_log_in(server, app, new) for server in servers)
+        results.wait_for_more(load, 20)
     assert load.error is None
-    wait_for(lambda: finished() == len(load.submitted), what="every result")
+    wait_for(lambda: results.of(load.submitted) == len(load.submitted), what="every result")
     print(f"{len(load.submitted)} tasks submitted and done, none lost")
-    assert {server.name: server.pid() for server in (broker, results)} == before
+    assert {server.name: server.pid() for server in servers} == before
     if broker.tls:
-        assert broker.host.file(f"/etc/{broker.flavor}/tls/redis.crt").content_string != certificate
-
-
-def test_a_rotation_asked_for_with_neither_yes_nor_no_is_refused(host: Host, site: Site) -> None:
-    run = site.playbook("playbooks/rotate-redis-password.yml", rotate_keep_old="perhaps")
-    assert run.returncode != 0
-    assert "rotate_keep_old is perhaps: use true or false." in run.text
-    assert set(run.changed.values()) == {0}
+        assert broker.host.file(certificate).content_string != first
