@@ -40,7 +40,7 @@ def run(arguments: Sequence[str]) -> tuple[int, str]:
     """Run ansible-playbook in the repository's root; its exit code, and what it printed."""
     _start_server()
     with tempfile.NamedTemporaryFile("r", prefix="celeriac-playbook-", encoding="utf-8", errors="replace") as output:
-        process = _context.Process(target=_run, args=(list(arguments), output.name))
+        process = _context.Process(target=_run, args=(list(arguments), output.name, environ()))
         process.start()
         process.join()
         return process.exitcode or 0, output.read()
@@ -58,9 +58,11 @@ def _start_server() -> None:
         os.environ.update(before)
 
 
-def _run(arguments: list[str], output: str) -> None:
+def _run(arguments: list[str], output: str, environment: dict[str, str]) -> None:
     from ansible.cli.playbook import main
 
+    os.environ.clear()  # the server's is that of its first run
+    os.environ.update(environment)
     os.chdir(ROOT)
     written = os.open(output, os.O_WRONLY | os.O_APPEND)
     for stream in (sys.stdout, sys.stderr):

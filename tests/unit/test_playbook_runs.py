@@ -21,9 +21,11 @@ PLAYBOOK = """\
 
 
 def test_a_run_has_the_environment_of_the_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/somewhere")
+    """Each its own, though the process that they are forks of was started once."""
     (tmp_path / "playbook.yml").write_text(PLAYBOOK)
-    code, said = playbooks.run(["-i", "localhost,", str(tmp_path / "playbook.yml")])
-    assert code == 0, said
-    wanted = playbooks.environ()
-    assert all(wanted[name] in said for name in ("PATH", "HOME", "ANSIBLE_CONFIG")), said
+    for home in ("/somewhere", "/elsewhere"):
+        monkeypatch.setenv("HOME", home)
+        code, said = playbooks.run(["-i", "localhost,", str(tmp_path / "playbook.yml")])
+        assert code == 0, said
+        wanted = playbooks.environ()
+        assert all(wanted[name] in said for name in ("PATH", "HOME", "ANSIBLE_CONFIG")), said
