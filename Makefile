@@ -13,6 +13,7 @@ UPGRADE ?=
 VERSION ?=
 FIGURES ?=
 ROUNDS ?= 5
+WORKERS ?= 2
 RELEASES := 12 13
 COLLECTION := collections/ansible_collections/celeriac/fleet
 
@@ -47,8 +48,8 @@ test: bootstrap+images ## The whole suite: lint, unit, templates, every scenario
 
 lint: ruff types yamllint ansible-lint sanity ## Every linter
 
-unit: bootstrap ## Tests that need no host: plugins, tools, policies, reference applications
-	pytest -n 2 tests/unit $(wildcard tests/templates examples/*/tests)
+unit: bootstrap ## Tests that need no host: plugins, tools, policies, reference applications; WORKERS=4 at once
+	pytest -n $(WORKERS) --dist loadfile tests/unit $(wildcard tests/templates examples/*/tests)
 
 templates: bootstrap ## Render the real templates and parse the results
 	pytest tests/templates

@@ -119,7 +119,8 @@ def _step(name: str, scratch: Path) -> Step:
         if name == BY_MOLECULE:
             command = ["molecule", "test", "--scenario-name", name]
         return Step(f"molecule-{name}", command, own(name, scratch), budget=name)
-    return Step(name, ["make", name], budget=name)
+    # in one process: it shares its processors with other steps, and each more would import and read everything again
+    return Step(name, ["make", name, "WORKERS=0"], budget=name)
 
 
 def own(scenario: str, scratch: Path) -> dict[str, str]:
