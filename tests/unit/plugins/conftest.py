@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from ansible_collections.celeriac.fleet.plugins.module_utils import app_releases
+from ansible_collections.celeriac.fleet.plugins.modules import locked_virtualenv
 
 
 @pytest.fixture
@@ -15,3 +17,10 @@ def source(tmp_path: Path) -> Path:
     (root / "app" / "tasks.py").write_text("x = 1\n")
     (root / "requirements.txt").write_text("")
     return root
+
+
+@pytest.fixture
+def unused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process runs from any release or virtualenv; to find that out takes reading of all that run here."""
+    for module in (app_releases, locked_virtualenv):
+        monkeypatch.setattr(module, "in_use", lambda _directories: set())

@@ -16,6 +16,8 @@ from ansible_collections.celeriac.fleet.plugins.modules import locked_virtualenv
 from tests.support.harness import run_module
 from tests.unit.plugins.modules.test_locked_virtualenv import LOCK, Host
 
+pytestmark = pytest.mark.usefixtures("unused")
+
 
 @pytest.fixture
 def host(tmp_path: Path) -> Host:

@@ -14,6 +14,8 @@ from ansible_collections.celeriac.fleet.plugins.modules import app_release as mo
 
 from tests.support.harness import run_module
 
+pytestmark = pytest.mark.usefixtures("unused")
+
 
 def archive(path: Path, **members: str) -> Path:
     source = path.parent / f"{path.name}.source"

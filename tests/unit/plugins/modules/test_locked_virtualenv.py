@@ -12,6 +12,8 @@ from ansible_collections.celeriac.fleet.plugins.modules import locked_virtualenv
 
 from tests.support.harness import run_module
 
+pytestmark = pytest.mark.usefixtures("unused")
+
 LOCK = f"hello==1.0 --hash=sha256:{'0' * 64}\n"
 # what pip and uv do when they pretend: say what they were given, and fail if there is a file "fail"
 SPEAK = 'echo "$0 $@" >>{root}/said; echo "at $PIP_INDEX_URL$UV_DEFAULT_INDEX"; [ ! -e {root}/fail ]'

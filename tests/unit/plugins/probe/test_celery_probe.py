@@ -108,6 +108,11 @@ def test_a_question_is_a_line_and_so_is_its_answer(monkeypatch: pytest.MonkeyPat
     ]
 
 
+@pytest.mark.parametrize("scheduler", [None, "celery.beat.PersistentScheduler", "celery.beat:PersistentScheduler"])
+def test_a_scheduler_that_is_there_is_good(scheduler: str | None) -> None:
+    assert plugin.scheduler_problems(scheduler) == []
+
+
 # -- its nodes
 
 
