@@ -38,6 +38,7 @@ COUNTS = re.compile(r"(\d+) (passed|failed|errors?)\b")
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 BUDGETS = ROOT / "tests" / "budgets.yml"
 BY_MOLECULE = "app"  # the scenario that shows that molecule itself runs them; the others run at half the overhead
+SIDE_BY_SIDE = min((os.cpu_count() or 1) + 1, 6)  # one more than processors: while one step waits, another works
 TAIL = 120  # lines
 PATIENCE = 20  # seconds that an interrupted step has for its own end
 
@@ -138,7 +139,7 @@ def own(scenario: str, scratch: Path) -> dict[str, str]:
 
 def run_all(all_steps: list[Step], logs: Path) -> list[Step]:
     """Run the steps side by side. An interrupt ends those that run, and no other begins."""
-    with ThreadPoolExecutor(max_workers=max(2, min(3, os.cpu_count() or 2))) as pool:
+    with ThreadPoolExecutor(max_workers=SIDE_BY_SIDE) as pool:
         try:
             futures = [pool.submit(step.run, logs) for step in all_steps]
             return [told(future.result()) for future in as_completed(futures)]

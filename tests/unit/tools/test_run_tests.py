@@ -56,14 +56,14 @@ def test_an_interrupt_ends_what_runs_and_begins_nothing_more(number: signal.Sign
         [sys.executable, "-c", SUITE, str(tmp_path / "pids"), how], env=environ, text=True, stdout=subprocess.PIPE
     )
     deadline = time.monotonic() + 60
-    while len(pids(tmp_path / "pids")) < 2:
+    while len(pids(tmp_path / "pids")) < run_tests.SIDE_BY_SIDE:
         assert time.monotonic() < deadline
         time.sleep(0.05)  # between two looks at the steps
     suite.send_signal(number)
     assert "Interrupted." in suite.communicate(timeout=60)[0]
     assert suite.returncode == 130
     begun = pids(tmp_path / "pids")
-    assert len(begun) in (2, 3)  # as many as run side by side
+    assert len(begun) == run_tests.SIDE_BY_SIDE
     assert not any(runs(pid) for pid in begun)
 
 
