@@ -26,11 +26,12 @@ from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, generate_ansible_template_vars, trust_as_template
 from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.support.expressions import compile_once
 
-settings.register_profile("celeriac", deadline=None, max_examples=60)  # a busy machine is no bug
+# a busy machine is no bug
+settings.register_profile("celeriac", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("celeriac")
 
 compile_once()

@@ -8,7 +8,6 @@ import shutil
 import socket
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -164,6 +163,4 @@ def test_a_socket_nobody_listens_at_does_not_answer(tmp_path: Path) -> None:
     assert redis_check_config.answers(tmp_path / "none") is False
     with socket.socket(socket.AF_UNIX) as closed:
         closed.bind(str(tmp_path / "closed"))
-    begun = time.monotonic()
     assert redis_check_config.answers(tmp_path / "closed") is False
-    assert time.monotonic() - begun < 1

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import cpu_profile
@@ -14,6 +13,7 @@ import pytest
 import run_tests
 
 from tests.support.paths import ROOT
+from tests.support.waiting import PATIENCE, wait_for
 
 SUITE = """
 import signal, sys, time, run_tests
@@ -55,12 +55,9 @@ def test_an_interrupt_ends_what_runs_and_begins_nothing_more(number: signal.Sign
     suite = subprocess.Popen(
         [sys.executable, "-c", SUITE, str(tmp_path / "pids"), how], env=environ, text=True, stdout=subprocess.PIPE
     )
-    deadline = time.monotonic() + 60
-    while len(pids(tmp_path / "pids")) < run_tests.SIDE_BY_SIDE:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)  # between two looks at the steps
+    wait_for(lambda: len(pids(tmp_path / "pids")) >= run_tests.SIDE_BY_SIDE, what="the first steps")
     suite.send_signal(number)
-    assert "Interrupted." in suite.communicate(timeout=60)[0]
+    assert "Interrupted." in suite.communicate(timeout=PATIENCE)[0]
     assert suite.returncode == 130
     begun = pids(tmp_path / "pids")
     assert len(begun) == run_tests.SIDE_BY_SIDE

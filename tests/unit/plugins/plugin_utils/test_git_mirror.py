@@ -8,7 +8,6 @@ import ssl
 import subprocess
 import tarfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,6 +15,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.celeriac.fleet.plugins.plugin_utils import git_mirror
+
+from tests.support.waiting import PATIENCE, wait_for
 
 TOKEN = "t0ken-of-the-repository"
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0\n-----END OPENSSH PRIVATE KEY-----"
@@ -194,7 +195,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("WWW-Authenticate", 'Basic realm="git"')
             self.end_headers()
             return
-        self.server.hold.wait(10)
+        self.server.hold.wait(PATIENCE)
         path, _, query = self.path.partition("?")
         environment = {
             "GIT_PROJECT_ROOT": str(self.server.root),
@@ -261,10 +262,7 @@ def test_a_token_opens_and_stands_in_no_argument_list_and_nowhere_in_the_mirror(
     wanted = mirror(server.url, token=TOKEN)
     fetch = threading.Thread(target=lambda: found.append(wanted.resolve("main")))
     fetch.start()
-    deadline = time.monotonic() + 10
-    while server.url not in (seen := argument_lists()) and time.monotonic() < deadline:
-        pass  # git is about to start
-    assert server.url in seen
+    seen = wait_for(lambda: lists if server.url in (lists := argument_lists()) else None, what="git's start")
     assert TOKEN not in seen
     server.hold.set()
     fetch.join()
