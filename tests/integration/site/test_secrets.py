@@ -53,7 +53,9 @@ def canary(host: Host) -> Iterator[str]:
     says = "import sys, time; print(sys.argv[1], flush=True); time.sleep(3600)"
     host.check_output("echo %s | tee /var/log/canary >/var/tmp/canary", secret)
     host.check_output("systemd-run --unit=canary --description=%s python3 -c %s %s", secret, says, secret)
-    wait_for(lambda: secret in host.check_output("journalctl --unit=canary"), what="the canary's journal")
+    # what it says itself: systemd tells of the unit, by its description, before there is an argument list
+    said = "journalctl _SYSTEMD_UNIT=canary.service _TRANSPORT=stdout"
+    wait_for(lambda: secret in host.run(said).stdout, what="the canary's own line")
     yield secret
     host.check_output("systemctl stop canary; rm /var/log/canary /var/tmp/canary")
 
