@@ -30,7 +30,7 @@ class Run:
     seconds: float
     processor_seconds: float  # of the command and all that it waited for, on this machine
     machine_seconds: float  # of processors, whatever they did meanwhile: the hosts' work and the neighbours' included
-    peak_mib: float  # of its largest process
+    peak_mib: float  # of its largest process, or of the one that measures if that is larger
     output: str
     split: Mapping[str, float] = field(default_factory=dict)  # play -> seconds; "" is what came before the first
 
